@@ -1,0 +1,226 @@
+"""Attaching a store to an engine.
+
+:func:`attach`, or ``store.attach(engine, ...)``, makes a store the one for all artifacts of an
+engine's statements. It listens to the engine's public events:
+
+``before_cursor_execute``
+    stores what the statement's values bound, through the ledger, before the SQL runs
+``before_execute``, ``handle_error``
+    keep payloads out of a ``StatementError``, and drop what a failed statement had bound
+``engine_disposed``
+    renews the ledger's own connections with the engine's
+
+For configuration files there is an engine plugin::
+
+    create_engine(url, plugins=["artifacts"], artifact_store="filesystem://./artifacts")
+    create_engine("postgresql+psycopg://…?plugin=artifacts&artifact_store=s3://bucket/prefix")
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, CreateEnginePlugin, Engine, Table, event
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import BindParameter
+
+from . import ledger
+from .errors import ArtifactError, LedgerError, StoreError, UnsafeTransactionError
+from .ledger.postgresql import PostgreSQLWriter
+from .ledger.sqlite import SQLiteWriter
+from .ledger.writer import Target, Writer
+from .store import ArtifactStore
+from .types import ReferenceType, stores_of, take_pending
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, ClauseElement, MetaData
+    from sqlalchemy.engine.interfaces import (
+        DBAPICursor,
+        ExceptionContext,
+        ExecutionContext,
+    )
+
+_WRITERS: dict[str, type[SQLiteWriter | PostgreSQLWriter]] = {
+    "sqlite": SQLiteWriter,
+    "postgresql": PostgreSQLWriter,
+}
+
+# The statement whose values are being bound: an error on the way names only its text.
+_EXECUTING: ContextVar[weakref.ref[ClauseElement] | None] = ContextVar(
+    "artifact_executing", default=None
+)
+
+
+def attach(
+    store: ArtifactStore,
+    engine: Engine | AsyncEngine,
+    *,
+    metadata: MetaData | None = None,
+    name: str = "default",
+    schema: str | None = None,
+) -> None:
+    """Make ``store`` the store of an engine's artifacts.
+
+    ``metadata`` gets the ledger's tables, in ``schema``; where a revision or
+    ``ledger.install`` has put them into a schema of their own, ``schema`` names it here as
+    well. ``name`` is for further stores: columns choose one with ``store="videos"``. The copies
+    that ``engine.execution_options()`` makes are attached with the engine.
+
+    Does no I/O. Raises :class:`StoreError` if there is another store of that name, and
+    :class:`UnsafeTransactionError` for an engine on which nothing can be stored safely.
+    """
+    sync = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+    stores = stores_of(sync.dialect)
+    if name in stores and stores[name] is not store:
+        msg = f"this engine has another store {name!r}, {stores[name].url}: give this one a name"
+        raise StoreError(msg)
+    make = _WRITERS.get(sync.dialect.name)
+    if make is None:
+        msg = f"artifacts are stored with SQLite and PostgreSQL, not yet with {sync.dialect.name}"
+        raise LedgerError(msg)
+    if metadata is not None:
+        schema = schema or metadata.schema
+        ledger.install(metadata, schema=schema)
+    writers = _listen(sync)
+    writers[name] = make(store, sync, name, schema)
+    stores[name] = store
+
+
+class ArtifactsPlugin(CreateEnginePlugin):
+    """Attaches the store that ``artifact_store`` names to the engine being created."""
+
+    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
+        options = {key: url.query[key] for key in self._KEYS if key in url.query}
+        options.update({key: kwargs.pop(key) for key in self._KEYS if key in kwargs})
+        if "artifact_store" not in options:
+            msg = "the engine plugin 'artifacts' needs artifact_store=, the URL of a store"
+            raise StoreError(msg)
+        self._store: Any = options["artifact_store"]
+        self._schema: Any = options.get("artifact_schema")
+
+    _KEYS = ("artifact_store", "artifact_schema")
+
+    def update_url(self, url: URL) -> URL:
+        """Take the plugin's own parameters out of the database's URL."""
+        return url.difference_update_query(self._KEYS)
+
+    def engine_created(self, engine: Engine) -> None:
+        """Attach the store."""
+        store = self._store
+        store = store if isinstance(store, ArtifactStore) else ArtifactStore(store)
+        attach(store, engine, schema=self._schema)
+
+
+class _Hooks:
+    """The listeners of one engine, and the writers of its stores by name."""
+
+    def __init__(self) -> None:
+        self.writers: dict[str, Writer] = {}
+
+    def before_execute(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+    ) -> None:
+        _EXECUTING.set(weakref.ref(statement))
+
+    def before_cursor_execute(  # noqa: PLR0917 (the event's own arguments)
+        self,
+        connection: Connection,
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: Any,
+        context: ExecutionContext | None,
+        executemany: bool,  # noqa: FBT001
+    ) -> None:
+        pending = take_pending(connection.dialect)
+        for name in sorted({item.column_type.store for item in pending}):
+            mine = [item for item in pending if item.column_type.store == name]
+            column_types = {item.column_type for item in mine}
+            try:
+                target = _target(context, name, column_types)
+                self.writers[name].write(connection, [item.payload for item in mine], target)
+            except ArtifactError as error:
+                names = sorted(filter(None, (item.column_name for item in column_types)))
+                error.column = error.column or ", ".join(names) or None
+                raise
+
+    def handle_error(self, context: ExceptionContext) -> None:
+        take_pending(context.dialect)
+        error, executing = context.sqlalchemy_exception, _EXECUTING.get()
+        if context.execution_context is None and error is not None and executing is not None:
+            error.params = _without_payloads(error.params, executing())
+
+    def engine_disposed(self, engine: Engine) -> None:
+        for writer in self.writers.values():
+            writer.renew()
+
+
+def _listen(engine: Engine) -> dict[str, Writer]:
+    """Return the writers of an engine, which has its listeners from the first one on."""
+    hooks: _Hooks | None = engine.dialect.__dict__.get("_artifact_hooks")
+    if hooks is None:
+        hooks = _Hooks()
+        engine.dialect.__dict__["_artifact_hooks"] = hooks
+        event.listen(engine, "before_execute", hooks.before_execute)
+        # First of all: another listener's own statements must not take what is not theirs.
+        event.listen(engine, "before_cursor_execute", hooks.before_cursor_execute, insert=True)
+        event.listen(engine, "handle_error", hooks.handle_error, insert=True)
+        event.listen(engine, "engine_disposed", hooks.engine_disposed)
+    return hooks.writers
+
+
+def _target(
+    context: ExecutionContext | None, store: str, column_types: set[ReferenceType]
+) -> Target:
+    """Return the columns that a statement is about to write references to.
+
+    All of the table's artifact columns for INSERT, UPDATE and their like: which of them the
+    statement names makes no difference. The type's own column for typed text.
+    """
+    statement = getattr(getattr(context, "compiled", None), "statement", None)
+    table = statement.table if isinstance(statement, UpdateBase) else None
+    if isinstance(table, Table):
+        columns = [column for column in table.columns if _holds(column.type, store)]
+    else:
+        columns = [column for item in column_types for column in item.columns]
+        table = columns[0].table if columns else None
+    if not isinstance(table, Table) or not columns or any(c.table is not table for c in columns):
+        msg = (
+            "it cannot be known which column will hold this reference: write to a Table's "
+            "artifact column, or give text() the type of the very column, "
+            'bindparam("x", type_=Model.__table__.c.x.type)'
+        )
+        raise UnsafeTransactionError(msg)
+    options = context.execution_options if context is not None else {}
+    schema = (options.get("schema_translate_map") or {}).get(table.schema, table.schema)
+    return Target(schema, table.name, frozenset(column.name for column in columns))
+
+
+def _holds(column_type: Any, store: str | None = None) -> bool:
+    """Say whether a column of this type holds references, to one store or to any."""
+    column_type = getattr(column_type, "item_type", column_type)
+    return isinstance(column_type, ReferenceType) and store in {None, column_type.store}
+
+
+def _without_payloads(params: Any, statement: Any) -> Any:
+    """Replace the values of artifact columns by the names of their types."""
+    keys: set[str] = set()
+    for element in visitors.iterate(statement) if statement is not None else ():
+        if isinstance(element, BindParameter) and _holds(element.type):
+            keys.add(element.key)
+    table = getattr(statement, "table", None)
+    if isinstance(table, Table):
+        keys |= {column.key for column in table.columns if _holds(column.type)}
+    if isinstance(params, dict):
+        return {k: f"<{type(v).__qualname__}>" if k in keys else v for k, v in params.items()}
+    if isinstance(params, list | tuple):
+        return [_without_payloads(each, statement) for each in params]
+    return params

@@ -1,0 +1,200 @@
+"""Copying a file while its digest is taken.
+
+The fast way, on Linux: the kernel copies (``copy_file_range``, which shares the blocks where
+the file system can), the disk begins to write at once, and a thread that follows the copy
+takes the digest of what has arrived, out of the page cache. The disk is then the only thing
+that anybody waits for. The plain way reads, writes and hashes in turn.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from .digest import CHUNK, Algorithm, hasher
+from .durable import start_writeback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+# Below this, a thread costs more than it saves.
+_FOLLOW_FROM = 4 * CHUNK
+
+# What one system call copies: long enough to cost nothing, short enough to be followed closely.
+_STEP = 8 * CHUNK
+
+# Answers of copy_file_range(2) that mean "not with these two files", not "the copy failed".
+# A sandbox that does not know the call answers EPERM.
+_NOT_THESE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+
+
+def copy_and_hash(
+    source: int, target: int, algorithm: Algorithm, *, fast: bool = True
+) -> tuple[str, int]:
+    """Copy ``source`` to ``target`` (descriptors), and return digest and size of the copy.
+
+    All of the source is copied, wherever its file position is, to the start of the target, which is
+    empty and open for reading, too. A source that grows while it is copied is followed no
+    further than it takes for the returned size to tell. Memory is bounded.
+    """
+    size = 0
+    if fast and os.fstat(source).st_size >= _FOLLOW_FROM and hasattr(os, "preadv"):
+        with _Follower(target, algorithm) as follower:
+            for size in _copied(source, target):
+                follower.reached(size)
+        return follower.hexdigest(), size
+    digest = hasher(algorithm)
+    for data in _chunks(source, 0):
+        write(target, data, size)
+        digest.update(data)
+        size += len(data)
+    return digest.hexdigest(), size
+
+
+def copy(source: int, target: int, *, fast: bool = True) -> int:
+    """Copy as :func:`copy_and_hash` does, without a digest; return the size."""
+    return max(_copied(source, target, fast=fast), default=0)
+
+
+def _copied(source: int, target: int, *, fast: bool = True) -> Iterator[int]:
+    """Copy, yielding the size so far after every step."""
+    size = 0
+    if fast and hasattr(os, "copy_file_range"):
+        for size in _copied_by_kernel(source, target):
+            yield size
+    begun = size
+    # Nothing is left after a complete copy. It is asked again all the same, because to
+    # copy_file_range(2) files of some virtual file systems look empty.
+    for data in _chunks(source, size):
+        write(target, data, size)
+        size += len(data)
+        if fast and size - begun >= _STEP:
+            start_writeback(target, begun, size - begun)
+            begun = size
+        yield size
+
+
+def _copied_by_kernel(source: int, target: int) -> Iterator[int]:
+    expected = os.fstat(source).st_size
+    size = 0
+    while size <= expected:
+        try:
+            count = os.copy_file_range(source, target, _STEP, size, size)
+        except OSError as error:
+            if error.errno in _NOT_THESE:
+                return
+            raise
+        if not count:
+            return
+        start_writeback(target, size, count)
+        size += count
+        yield size
+
+
+def _chunks(source: int, offset: int) -> Iterator[bytes]:
+    """Read from an offset to the end, or to a chunk past the size at the start."""
+    expected = os.fstat(source).st_size
+    while offset <= expected and (data := _read(source, offset)):
+        offset += len(data)
+        yield data
+
+
+if sys.platform == "win32":
+    # There the file position is the only way to say where, so it moves.
+    def _read(descriptor: int, offset: int) -> bytes:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, CHUNK)
+
+    def _write_some(descriptor: int, data: memoryview, offset: int) -> int:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, data)
+else:
+
+    def _read(descriptor: int, offset: int) -> bytes:
+        return os.pread(descriptor, CHUNK, offset)
+
+    def _write_some(descriptor: int, data: memoryview, offset: int) -> int:
+        return os.pwrite(descriptor, data, offset)
+
+
+def write(descriptor: int, data: bytes, offset: int = 0) -> None:
+    """Write all of the bytes at an offset."""
+    rest = memoryview(data)
+    while rest:
+        count = _write_some(descriptor, rest, offset)
+        rest = rest[count:]
+        offset += count
+
+
+class _Follower:
+    """A thread that takes the digest of a file that grows."""
+
+    def __init__(self, descriptor: int, algorithm: Algorithm) -> None:
+        self._descriptor = descriptor
+        self._hasher = hasher(algorithm)
+        self._changed = threading.Condition()
+        self._reached = 0
+        self._ended = False
+        self._abandoned = False
+        self._error: Exception | None = None
+        # A daemon, for the one case in which it is not joined: an interrupt during the join.
+        self._thread = threading.Thread(target=self._follow, name="artifact digest", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._ended = True
+            self._abandoned = kind is not None
+            self._changed.notify()
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def reached(self, size: int) -> None:
+        """Say how long the file is by now; raise what has stopped the thread, if it has."""
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            self._reached = size
+            self._changed.notify()
+
+    def hexdigest(self) -> str:
+        """Return the digest, after the ``with`` block."""
+        return self._hasher.hexdigest()
+
+    def _follow(self) -> None:
+        try:
+            buffer = memoryview(bytearray(CHUNK))
+            offset = 0
+            while size := self._wait(offset):
+                while offset < size and not self._abandoned:
+                    count = os.preadv(self._descriptor, [buffer[: size - offset]], offset)
+                    _check_count(count)
+                    self._hasher.update(buffer[:count])
+                    offset += count
+        except Exception as error:  # noqa: BLE001 - raised where the copy is made
+            self._error = error
+
+    def _wait(self, offset: int) -> int:
+        """Wait for more; return the size by then, or 0 at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._reached > offset)
+            return 0 if self._abandoned or self._reached == offset else self._reached
+
+
+def _check_count(count: int) -> None:
+    if not count:
+        raise OSError(errno.EIO, "the copy is shorter than what was copied")

@@ -1,0 +1,155 @@
+"""Folders: reaching what is below a directory without following a link."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .member import MemberKind
+
+DESCRIPTORS = (
+    {os.chmod, os.mkdir, os.open, os.readlink, os.rmdir, os.stat, os.symlink, os.unlink}
+    <= os.supports_dir_fd
+    and os.scandir in os.supports_fd
+    and hasattr(os, "O_NOFOLLOW")
+    and hasattr(os, "O_DIRECTORY")
+)
+"""Whether directories can be entered by descriptor here."""
+
+_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_DIRECTORY: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+
+
+class Folder:
+    """A directory, whose members are named by their paths in a tree.
+
+    With ``descriptors`` each directory on the way is opened relative to the one above it, so
+    that nobody who puts a link in the place of one can lead the way out. At most two are open
+    at a time, however deep the tree is. Without, the members are reached by their full paths,
+    which is as safe where nobody else may write.
+
+    ``path`` itself may be a link. Not thread-safe.
+    """
+
+    def __init__(self, path: str, *, descriptors: bool = DESCRIPTORS) -> None:
+        self.path = path
+        self._prefix = path if path.endswith(os.sep) else path + os.sep
+        self._root = os.open(path, _DIRECTORY) if descriptors else None
+        # The directory entered last: the next member is most often there, too, or below it.
+        self._entered = ""
+        self._here: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        self._leave()
+        if self._root is not None:
+            os.close(self._root)
+            self._root = None
+
+    def show(self, path: str) -> str:
+        """Return a member's full path."""
+        return self.path if path == "." else self._prefix + path.replace("/", os.sep)
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """Open a file or directory, and return the descriptor."""
+        name, parent = self._at(path)
+        return os.open(name, flags | _FLAGS, mode, dir_fd=parent)
+
+    def stat(self, path: str) -> os.stat_result:
+        """Return a member's own status, not that of a link's target."""
+        name, parent = self._at(path)
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+    def scan(self, path: str) -> list[tuple[str, MemberKind | None]]:
+        """Return the names in a directory and what they are, in no order."""
+        if self._root is None:
+            with os.scandir(self.show(path)) as entries:
+                return [(entry.name, _kind(entry)) for entry in entries]
+        descriptor = self.open(path, _DIRECTORY)
+        try:
+            with os.scandir(descriptor) as entries:
+                return [(entry.name, _kind(entry)) for entry in entries]
+        finally:
+            os.close(descriptor)
+
+    def readlink(self, path: str) -> str:
+        """Return a link's target."""
+        name, parent = self._at(path)
+        return os.readlink(name, dir_fd=parent)
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory that is this user's alone."""
+        name, parent = self._at(path)
+        os.mkdir(name, 0o700, dir_fd=parent)
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a link."""
+        # Windows wants to know; elsewhere it makes no difference.
+        above = os.path.dirname(self.show(path))  # noqa: PTH120 - a str, as every path here
+        to_directory = os.name == "nt" and os.path.isdir(os.path.join(above, target))  # noqa: PTH112, PTH118
+        name, parent = self._at(path)
+        os.symlink(target.replace("/", os.sep), name, to_directory, dir_fd=parent)
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Set the mode of a member that is no link."""
+        name, parent = self._at(path)
+        os.chmod(name, mode, dir_fd=parent)
+
+    def remove(self, path: str, kind: MemberKind) -> None:
+        """Remove a file, a link, or an empty directory."""
+        name, parent = self._at(path)
+        (os.rmdir if kind == "directory" else os.unlink)(name, dir_fd=parent)
+
+    def _at(self, path: str) -> tuple[str, int | None]:
+        """Return the path and ``dir_fd`` by which the functions of :mod:`os` reach a member."""
+        if self._root is None:
+            return self.show(path), None
+        parent, _, name = path.rpartition("/")
+        return name, self._enter(parent, self._root)
+
+    def _enter(self, parent: str, root: int) -> int:
+        if not parent:
+            return root
+        if self._here is not None and self._entered == parent:
+            return self._here
+        below = f"{self._entered}/"
+        if self._here is None or not parent.startswith(below):
+            self._leave()
+            rest = parent
+        else:
+            rest = parent.removeprefix(below)
+        for name in rest.split("/"):
+            above = root if self._here is None else self._here
+            here = os.open(name, _DIRECTORY | _FLAGS, dir_fd=above)
+            self._leave()
+            self._here = here
+        self._entered = parent
+        return here
+
+    def _leave(self) -> None:
+        self._entered = ""
+        if self._here is not None:
+            os.close(self._here)
+            self._here = None
+
+
+def _kind(entry: os.DirEntry[str]) -> MemberKind | None:
+    if entry.is_symlink():
+        return "symlink"
+    if entry.is_dir(follow_symlinks=False):
+        return "directory"
+    return "file" if entry.is_file(follow_symlinks=False) else None

@@ -1,0 +1,376 @@
+"""Proxies: values that stay in the store until they are asked for.
+
+A ``LazyArtifact`` column reads as :class:`Lazy`, a ``FileDir`` column as :class:`StoredPath`.
+Both are made without I/O, show nothing of their content in ``repr``, pickle to a few hundred
+bytes without credentials, and unpack in another process that can reach the store::
+
+    row.model                       # <Lazy pickle 1048576 bytes <EMPTY>>
+    row.model.unpack()              # the object, fetched now, verified, decoded
+    await row.model.aunpack()       # the same under asyncio, off the event loop
+    row.run.unpack()                # a local path; open(row.run) does the same for a file
+    unpack(rows)                    # all of a row, an instance, a mapping or a list
+
+A value that was assigned but not flushed is in a proxy, too: it unpacks to itself, and has no
+reference yet. Proxies are safe to share between threads.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, NamedTuple, TypeVar, cast
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState
+
+from . import transfer
+from .checkout import check_out, open_member, unpack_to
+from .digest import verify
+from .errors import ArtifactError, BlobNotFoundError, NotStoredError, UnknownDataTypeError
+from .payload import Payload
+from .reference import Reference, parse
+from .source import Source, name_of, stage_source
+from .tree import Member, parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .datatypes import DataType
+    from .payload import Stage
+    from .store import ArtifactStore
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Empty:
+    """The type of :data:`EMPTY`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<EMPTY>"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __reduce__(self) -> str:
+        return "EMPTY"
+
+
+EMPTY: Final = Empty()
+"""What ``Lazy.x`` is until the value has been unpacked."""
+
+
+class Origin(NamedTuple):
+    """Where a column's proxies come from: its store, the datatypes it reads, and its name."""
+
+    store: ArtifactStore
+    datatypes: tuple[DataType, ...]
+    column: str | None
+
+    def datatype(self, reference: Reference) -> DataType:
+        """Return the datatype that wrote a value, if the column accepts it."""
+        for datatype in self.datatypes:
+            if datatype.identifier == reference.label:
+                return datatype
+        accepted = ", ".join(repr(datatype.identifier) for datatype in self.datatypes)
+        msg = (
+            f"the row was written with datatype {reference.label!r}, and the column accepts "
+            f"{accepted}: add it to the column's accepts= if you trust it"
+        )
+        raise UnknownDataTypeError(msg)
+
+    def decode(self, reference: Reference) -> Any:
+        """Fetch, verify and decode a value."""
+        try:
+            datatype = self.datatype(reference)
+            return datatype.decode(self.store.get(reference))
+        except ArtifactError as error:
+            error.column = error.column or self.column
+            raise
+
+
+class _Proxy:
+    """What both proxies share: the reference, and where it came from."""
+
+    __slots__ = ("__weakref__", "_origin", "_text")
+
+    def __init__(self, origin: Origin | None, text: str | None) -> None:
+        self._origin = origin
+        self._text = text
+
+    @property
+    def stored(self) -> bool:
+        """Whether the value has a reference: it was read from a row, or has been flushed."""
+        return self._text is not None
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The store that holds the value. Raises :class:`NotStoredError`."""
+        return self._stored[0].store
+
+    @property
+    def reference(self) -> Reference:
+        """The parsed reference; ``str()`` of it is what the row holds."""
+        return parse(self._stored[1])
+
+    @property
+    def digest(self) -> str:
+        """The digest of the stored bytes, 64 hexadecimal digits."""
+        return self.reference.digest
+
+    @property
+    def size(self) -> int:
+        """The size in bytes: of the encoded value, of the file, of all files of the tree."""
+        return self.reference.size
+
+    @property
+    def _stored(self) -> tuple[Origin, str]:
+        if self._origin is None or self._text is None:
+            msg = "this value has not been flushed, so it is in no store: flush the session first"
+            raise NotStoredError(msg)
+        return self._origin, self._text
+
+    def _settle(self, origin: Origin, text: str) -> None:
+        """Take the reference that a flush has made."""
+        self._origin, self._text = origin, text
+
+
+class Lazy(_Proxy, Generic[T_co]):
+    """The proxy of one value of a ``LazyArtifact`` column."""
+
+    __slots__ = ("given", "x")
+
+    x: T_co | Empty
+    """The value if it has been unpacked, else :data:`EMPTY`."""
+
+    given: bool
+    """Whether ``x`` was assigned, and did not come from the store."""
+
+    def __init__(
+        self, value: T_co | Empty = EMPTY, *, origin: Origin | None = None, text: str | None = None
+    ) -> None:
+        super().__init__(origin, text)
+        self.x = value
+        self.given = value is not EMPTY
+
+    def __repr__(self) -> str:
+        about = "not flushed" if self._text is None else f"{self.reference.label} {self.size} bytes"
+        return f"<Lazy {about} {'<EMPTY>' if self.x is EMPTY else 'unpacked'}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._text is None:
+            return (Lazy, (self.x,))
+        return (_lazy, (self._origin, self._text))
+
+    def unpack(self) -> T_co:
+        """Return the value, fetched, verified and decoded the first time it is asked for.
+
+        Raises :class:`~sqla_artifacts.errors.BlobNotFoundError`,
+        :class:`~sqla_artifacts.errors.BlobCorruptedError` or
+        :class:`~sqla_artifacts.errors.DecodeError`.
+        """
+        if self.x is EMPTY:
+            origin, text = self._stored
+            self.x = origin.decode(parse(text))
+        return cast("T_co", self.x)
+
+    async def aunpack(self) -> T_co:
+        """Return the value as :meth:`unpack` does, without holding up the event loop."""
+        return cast("T_co", self.x) if self.x is not EMPTY else await transfer.off_loop(self.unpack)
+
+    def forget(self) -> None:
+        """Let go of the unpacked value; the next :meth:`unpack` fetches it again."""
+        if self._stored:  # else this raises: the value is nowhere else
+            self.x, self.given = EMPTY, False
+
+    def restage(self, stage: Stage) -> tuple[Reference, Payload]:
+        """Prepare the stored value to be stored again, its bytes read only if need be."""
+        reference = self.reference
+        if self.store.algorithm == stage.algorithm:
+            content = partial(self.store.payload, reference.digest)
+            return reference, Payload(reference.digest, reference.size, content)
+        with self.open() as stream:
+            payload = stage.stream(stream)
+        return reference._replace(digest=payload.digest), payload
+
+    def open(self) -> BinaryIO:
+        """Open the encoded bytes as a seekable stream, as ``ArtifactStore.open`` does."""
+        return self.store.open(self.reference)
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded bytes, verified."""
+        return self.store.get(self.reference)
+
+    @property
+    def media_type(self) -> str | None:
+        """The media type of the encoded bytes, if the datatype has one."""
+        origin, text = self._stored
+        return origin.datatype(parse(text)).media_type
+
+
+class StoredPath(_Proxy, os.PathLike[str]):
+    """The proxy of a file or directory of a ``FileDir`` column.
+
+    An ``os.PathLike``: whatever wants a path gets that of the shared, read-only checkout.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        *,
+        origin: Origin | None = None,
+        text: str | None = None,
+    ) -> None:
+        super().__init__(origin, text)
+        self._source = source
+
+    def __repr__(self) -> str:
+        about = "not flushed" if self._text is None else f"{self.reference.kind} {self.size} bytes"
+        return f"<StoredPath {self.name!r} {about}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._text is None:
+            return (StoredPath, (self._source,))
+        return (_stored_path, (self._origin, self._text))
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.unpack())
+
+    @property
+    def name(self) -> str:
+        """The name of the file or directory."""
+        if self._text is None:
+            return name_of(cast("Source", self._source)) or "file"
+        return self.reference.name
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self.reference.kind == "tree"
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The members of a directory by their paths; of a file, none. Fetches the manifest."""
+        if not self.is_dir:
+            return {}
+        manifest = parse_manifest(self.store.get(self.reference))
+        return {member.path: member for member in manifest.members if member.path != "."}
+
+    def unpack(self, to: str | os.PathLike[str] | None = None) -> Path:
+        """Return a local path that ends in the original name.
+
+        Without ``to`` it is the shared checkout: made once, verified, read-only. With ``to``
+        it is a private, writable copy inside that directory, which is made if it is not there.
+        Neither is ever half-written, and writing to either leaves the store as it is.
+
+        Raises :class:`~sqla_artifacts.errors.UnpackError` where there is something of that
+        name already, and what ``ArtifactStore.get`` raises.
+        """
+        try:
+            if to is None:
+                return check_out(self.store, self.reference)
+            return unpack_to(self.store, self.reference, Path(to))
+        except ArtifactError as error:
+            error.column = error.column or (self._origin.column if self._origin else None)
+            raise
+
+    async def aunpack(self, to: str | os.PathLike[str] | None = None) -> Path:
+        """Return what :meth:`unpack` does, without holding up the event loop."""
+        return await transfer.off_loop(self.unpack, to)
+
+    def restage(self, stage: Stage) -> tuple[Reference, Payload]:
+        """Prepare the file or directory to be stored, its bytes read only if need be."""
+        if self._text is None:
+            return stage_source(cast("Source", self._source), stage)
+        reference = self.reference
+        if self.store.algorithm == stage.algorithm:
+            return reference, Payload(reference.digest, -1, self._read_back)
+        with tempfile.TemporaryDirectory() as directory:
+            return stage_source(self.unpack(directory), stage)
+
+    def _read_back(self) -> Payload:
+        store, reference = self.store, self.reference
+        try:
+            payload = store.payload(reference.digest)
+        except BlobNotFoundError:
+            if self._source is None:
+                raise
+            # The flush that gave the reference may have failed before anything was stored.
+            staged, payload = stage_source(self._source, store.stage)
+            verify(staged.digest, reference.digest)
+            return payload
+        if reference.kind == "tree":
+            with payload.open() as stream:
+                manifest = parse_manifest(stream.read())
+            payload.parts = tuple(
+                Payload(part.digest, part.size, partial(store.payload, part.digest))
+                for part in manifest.parts
+            )
+        return payload
+
+    def open(self, member: str | None = None) -> BinaryIO:
+        """Open the file, or a member of the directory, as a seekable stream, from the store."""
+        if member is None and not self.is_dir:
+            return self.store.open(self.reference)
+        return open_member(self.store, self.reference, member)
+
+
+def unpack(value: Any) -> Any:
+    """Unpack everything that is lazy in a row, an instance, a mapping or a list.
+
+    A proxy gives its value, a mapping a ``dict``, a list or tuple one of its kind, a row a
+    tuple. A mapped instance is returned itself, its loaded proxies unpacked (``.x``). What
+    is not lazy stays as it is.
+    """
+    proxies = {id(proxy): proxy for proxy in _proxies(value)}
+    values = transfer.each(lambda proxy: proxy.unpack(), proxies.values())
+    return _replaced(value, dict(zip(proxies, values, strict=True)))
+
+
+async def aunpack(value: Any) -> Any:
+    """Do what :func:`unpack` does without holding up the event loop."""
+    return await transfer.off_loop(unpack, value)
+
+
+def _proxies(value: Any) -> Iterator[Lazy[Any] | StoredPath]:
+    if isinstance(value, Lazy | StoredPath):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _proxies(item)
+    elif _is_sequence(value):
+        for item in value:
+            yield from _proxies(item)
+    elif isinstance(state := inspect(value, raiseerr=False), InstanceState):
+        for item in state.dict.values():
+            if isinstance(item, Lazy | StoredPath):
+                yield item
+
+
+def _replaced(value: Any, values: dict[int, Any]) -> Any:
+    if isinstance(value, Lazy | StoredPath):
+        return values[id(value)]
+    if isinstance(value, Mapping):
+        return {key: _replaced(item, values) for key, item in value.items()}
+    if _is_sequence(value):
+        kind = list if isinstance(value, list) else tuple
+        return kind(_replaced(item, values) for item in value)
+    return value
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple) or hasattr(value, "_mapping")
+
+
+def _lazy(origin: Origin, text: str) -> Lazy[Any]:
+    return Lazy(origin=origin, text=text)
+
+
+def _stored_path(origin: Origin, text: str) -> StoredPath:
+    return StoredPath(origin=origin, text=text)

@@ -1,0 +1,346 @@
+"""The writer on PostgreSQL, beside writers and collectors on any number of machines.
+
+The steps, each a method here:
+
+W0 :meth:`~PostgreSQLWriter._note`
+    The columns that are about to hold references are written down, and committed.
+W1 :meth:`~PostgreSQLWriter._begin`
+    The user's transaction gets its id.
+W2 :meth:`~PostgreSQLWriter._look`
+    A later statement, with a fresh snapshot, asks which blobs are live and not doomed. These
+    are done: a collector that dooms one after this look has to wait for the transaction of W1
+    before it takes anything, and then sees the reference. Never one statement for W1 and W2.
+W3 :meth:`~PostgreSQLWriter._intend`
+    The others become pending, or are spared if doomed; one that was taken gets its next
+    generation. Committed before a byte is written, so that a crash leaves a row to collect.
+W4 :meth:`~PostgreSQLWriter._settle`
+    Once their bytes are durable they become live, if still of that generation; one that was
+    taken meanwhile goes back to W2.
+
+W0, W3 and W4 use connections of the ledger's own, READ COMMITTED, committed at once: the
+user's rollback must not take away what others rely on. So does W2 where the user's
+transaction keeps one snapshot. Rows are locked in the order of digests everywhere, or two
+writers could wait for each other.
+
+Nothing is remembered from statement to statement but the store's and ledger's identity, which
+each look confirms: savepoints, rollbacks and a COMMIT in raw SQL need no bookkeeping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, Row, StaticPool, text
+from sqlalchemy.exc import DBAPIError
+
+from ..errors import LedgerBusyError, UnsafeTransactionError
+from .writer import Target, check_names, no_identity, no_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sqlalchemy import TextClause
+
+    from ..payload import Payload
+    from ..store import ArtifactStore
+
+ROUNDS = 5
+"""How often what a collector took meanwhile is written again, before giving up."""
+
+LOCK_TIMEOUT = "10s"
+"""How long the ledger's connections wait for a lock: DDL in the user's transaction holds one."""
+
+
+class _Look(NamedTuple):
+    """The answer of W2."""
+
+    xid: str | None
+    ledger: str | None
+    store: str | None
+    columns: list[str]
+    live: list[str]
+
+
+class PostgreSQLWriter:
+    """The writer's half of the protocol on PostgreSQL."""
+
+    def __init__(self, store: ArtifactStore, engine: Engine, name: str, schema: str | None) -> None:
+        if isinstance(engine.pool, StaticPool):
+            msg = "a StaticPool has one connection, and the ledger needs another beside it"
+            raise UnsafeTransactionError(msg)
+        self.store = store
+        self._name = name
+        self._schema = schema
+        self._user_engine = engine
+        self._engine: Engine | None = None
+        self._pid = os.getpid()
+        self._claimed: tuple[str, str] | None = None
+
+    def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
+        """Store payloads under the protection of the connection's transaction."""
+        begun = self._begin(connection, target)
+        if begun.relation is None:
+            return  # there is no such table, as the statement is about to say
+        self._refuse_relation(begun)
+        ledger_id, store_id = self._claimed or self._claim()
+
+        def look(digests: Iterable[str]) -> _Look:
+            asked = {
+                "store": store_id,
+                "digests": list(digests),
+                "schema": begun.schema,
+                "table": begun.relation,
+            }
+            if begun.isolation in {"read committed", "read uncommitted"}:
+                seen = self._look(connection, asked)
+            else:
+                with self._transaction() as own:
+                    seen = self._look(own, asked)
+                xid = connection.scalar(text(SQL["xid"]))
+                seen = seen._replace(xid=xid)
+            if seen.xid != begun.xid:
+                msg = (
+                    "this connection commits every statement by itself (AUTOCOMMIT), or its "
+                    "transaction was ended behind SQLAlchemy's back, so nothing can protect what "
+                    "is stored until its row is there: store in a transaction"
+                )
+                raise UnsafeTransactionError(msg)
+            return seen
+
+        wanted = {payload.digest: payload for payload in payloads}
+        seen = look(wanted)
+        if seen.ledger != ledger_id or seen.store != self._name:
+            # The tables were made anew since this process last looked.
+            ledger_id, store_id = self._claim()
+            seen = look(wanted)
+        unknown = target.columns.difference(seen.columns)
+        if unknown:
+            self._note(store_id, begun.schema, begun.relation, sorted(unknown))
+        self._store(store_id, wanted, look, seen)
+
+    def renew(self) -> None:
+        """Drop the ledger's connections; in a forked child without closing the parent's."""
+        if self._engine is not None:
+            self._engine.dispose(close=self._pid == os.getpid())
+            self._engine = None
+
+    # -- the steps -------------------------------------------------------------------------------
+
+    def _begin(self, connection: Connection, target: Target) -> Row[Any]:
+        """W1: have the transaction's id assigned, and learn where its references will be."""
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        relation = ".".join(quote(part) for part in (target.schema, target.table) if part)
+        begun = connection.execute(
+            text(SQL["begin"]),
+            {"ledger": f"{self._quoted_schema}.artifact_ledger", "relation": relation},
+        ).one()
+        if not begun.installed:
+            raise no_ledger(self._schema)
+        return begun
+
+    def _look(self, connection: Connection, asked: dict[str, Any]) -> _Look:
+        """W2: which blobs are live, not doomed, and so need nothing."""
+        return _Look(*connection.execute(self._text("look"), asked).one())
+
+    def _note(self, store_id: str, schema: str, table: str, columns: list[str]) -> None:
+        """W0: write down the columns that are about to hold references."""
+        row = {"store": store_id, "schema": schema, "table": table, "columns": columns}
+        with self._transaction() as own:
+            own.execute(self._text("note"), row)
+
+    def _intend(self, store_id: str, payloads: dict[str, Payload]) -> dict[str, int]:
+        """W3: make pending what is not live; return the generations that are to be written."""
+        ordered = [payloads[digest] for digest in sorted(payloads)]
+        asked = {
+            "store": store_id,
+            "digests": [payload.digest for payload in ordered],
+            "sizes": [payload.size for payload in ordered],
+        }
+        edges = [(p.digest, part.digest) for p in ordered for part in p.parts]
+        with self._transaction() as own:
+            rows = own.execute(self._text("intend"), asked).all()
+            if edges:
+                # After the manifest's row is locked, and before it can be live.
+                manifests, parts = zip(*edges, strict=True)
+                own.execute(
+                    self._text("edges"),
+                    {"store": store_id, "manifests": list(manifests), "parts": list(parts)},
+                )
+        return {row.digest: row.generation for row in rows if row.state == "pending"}
+
+    def _settle(self, store_id: str, generations: dict[str, int]) -> set[str]:
+        """W4: make live what was written, and say which of it is."""
+        ordered = sorted(generations)
+        asked = {
+            "store": store_id,
+            "digests": ordered,
+            "generations": [generations[digest] for digest in ordered],
+        }
+        # The user's own COMMIT makes this one durable, too: it comes later in the same log.
+        with self._transaction(durable=False) as own:
+            return set(own.scalars(self._text("settle"), asked))
+
+    def _store(
+        self,
+        store_id: str,
+        wanted: dict[str, Payload],
+        look: Callable[[Iterable[str]], _Look],
+        seen: _Look,
+    ) -> None:
+        for _ in range(ROUNDS):
+            live = set(seen.live)
+            missing = {d: payload.load() for d, payload in wanted.items() if d not in live}
+            if not missing:
+                return
+            parts = {part.digest: part for p in missing.values() for part in p.parts}
+            if parts:
+                self._store(store_id, parts, look, look(parts))
+            generations = self._intend(store_id, missing)
+            if not generations:
+                return
+            self.store.put([(missing[digest], g) for digest, g in generations.items()])
+            settled = self._settle(store_id, generations)
+            wanted = {d: missing[d] for d in generations if d not in settled}
+            if not wanted:
+                return
+            seen = look(wanted)
+        msg = f"a collector took {len(wanted)} blobs {ROUNDS} times while they were written"
+        raise LedgerBusyError(msg)
+
+    def _claim(self) -> tuple[str, str]:
+        """Make the store this database's, and this name the store's."""
+        with self._transaction() as own:
+            ledger = own.scalar(self._text("identity"))
+            if ledger is None:
+                raise no_identity()
+            database = str(own.scalar(text(SQL["database"])))
+            system = own.scalar(text(SQL["system"])) if own.scalar(text(SQL["may"])) else None
+            store_id = self.store.claim({"ledger": ledger, "database": database, "system": system})
+            name = {"store": store_id, "name": self._name}
+            own.execute(self._text("name"), name)
+            rows = own.execute(self._text("names"), name).all()
+            check_names([(row.id, row.name) for row in rows], store_id, self._name, self.store.url)
+        self._claimed = (ledger, store_id)
+        return self._claimed
+
+    def _refuse_relation(self, begun: Row[Any]) -> None:
+        if begun.persistence == "t" or begun.relkind not in {"r", "p"}:
+            what = "temporary table" if begun.persistence == "t" else "view or foreign table"
+            msg = f"the {what} {begun.relation!r} cannot hold references: no collector sees them"
+            raise UnsafeTransactionError(msg)
+
+    # -- the ledger's own connections --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self, *, durable: bool = True) -> Iterator[Connection]:
+        if self._engine is None:
+            # With the user's pool a session that holds its last connection would wait for itself.
+            user = self._user_engine
+            engine = Engine(user.pool.recreate(), user.dialect, user.url)
+            self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+            self._pid = os.getpid()
+        try:
+            with self._engine.begin() as own:
+                own.execute(
+                    text(SQL["settings"]),
+                    {"lock_timeout": LOCK_TIMEOUT, "commit": "on" if durable else "off"},
+                )
+                yield own
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            msg = (
+                f"the ledger's tables were locked for {LOCK_TIMEOUT}: a transaction that changes "
+                "them (create_all, a revision) has to commit before anything is stored"
+            )
+            raise LedgerBusyError(msg) from error
+
+    @property
+    def _quoted_schema(self) -> str:
+        # Named in every statement: the user's search_path may change, the ledger's place not.
+        dialect = self._user_engine.dialect
+        schema = self._schema or dialect.default_schema_name or "public"
+        return dialect.identifier_preparer.quote_identifier(schema)
+
+    def _text(self, key: str) -> TextClause:
+        return text(SQL[key].replace("{ledger}", self._quoted_schema.replace(":", r"\:")))
+
+
+LOCK_NOT_AVAILABLE = "55P03"
+
+SQL = {
+    "begin": """
+        SELECT CAST(pg_current_xact_id() AS text) AS xid,
+            current_setting('transaction_isolation') AS isolation,
+            to_regclass(CAST(:ledger AS text)) IS NOT NULL AS installed,
+            space.nspname AS schema, class.relname AS relation,
+            class.relkind AS relkind, class.relpersistence AS persistence
+        FROM (SELECT to_regclass(CAST(:relation AS text)) AS oid) AS asked
+        LEFT JOIN pg_catalog.pg_class AS class ON class.oid = asked.oid
+        LEFT JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
+        """,
+    "xid": "SELECT CAST(pg_current_xact_id_if_assigned() AS text)",
+    "look": """
+        SELECT CAST(pg_current_xact_id_if_assigned() AS text),
+            (SELECT id FROM {ledger}.artifact_ledger),
+            (SELECT name FROM {ledger}.artifact_store WHERE id = :store),
+            ARRAY(
+                SELECT CAST(column_name AS text) FROM {ledger}.artifact_column
+                WHERE store = :store AND table_schema = :schema AND table_name = :table),
+            ARRAY(
+                SELECT CAST(digest AS text) FROM {ledger}.artifact_blob
+                WHERE store = :store AND digest = ANY(CAST(:digests AS text[]))
+                    AND state = 'live' AND doom IS NULL)
+        """,
+    "note": """
+        INSERT INTO {ledger}.artifact_column (store, table_schema, table_name, column_name)
+        SELECT :store, :schema, :table, name FROM unnest(CAST(:columns AS text[])) AS name
+        ORDER BY name ON CONFLICT DO NOTHING
+        """,
+    "intend": """
+        INSERT INTO {ledger}.artifact_blob AS blob (store, digest, generation, size, state)
+        SELECT :store, asked.digest, 0, asked.size, 'pending'
+        FROM unnest(CAST(:digests AS text[]), CAST(:sizes AS bigint[])) AS asked (digest, size)
+        ORDER BY asked.digest
+        ON CONFLICT (store, digest) DO UPDATE SET doom = NULL, horizon = NULL, doomed_at = NULL,
+            generation = blob.generation + CAST(blob.state = 'gone' AS integer),
+            size = excluded.size,
+            state = CASE blob.state WHEN 'live' THEN 'live' ELSE 'pending' END
+        RETURNING blob.digest, blob.generation, blob.state
+        """,
+    "edges": """
+        INSERT INTO {ledger}.artifact_edge (store, manifest, part)
+        SELECT :store, asked.manifest, asked.part
+        FROM unnest(CAST(:manifests AS text[]), CAST(:parts AS text[])) AS asked (manifest, part)
+        ORDER BY asked.manifest, asked.part ON CONFLICT DO NOTHING
+        """,
+    "settle": """
+        WITH written AS (
+            SELECT blob.digest FROM {ledger}.artifact_blob AS blob
+            JOIN unnest(CAST(:digests AS text[]), CAST(:generations AS integer[]))
+                AS asked (digest, generation)
+                ON blob.digest = asked.digest AND blob.generation = asked.generation
+            WHERE blob.store = :store AND blob.state IN ('pending', 'live')
+            ORDER BY blob.digest FOR NO KEY UPDATE OF blob
+        )
+        UPDATE {ledger}.artifact_blob AS blob
+        SET state = 'live', doom = NULL, horizon = NULL, doomed_at = NULL
+        FROM written WHERE blob.store = :store AND blob.digest = written.digest
+        RETURNING blob.digest
+        """,
+    "identity": "SELECT id FROM {ledger}.artifact_ledger",
+    "database": "SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()",
+    "may": "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'execute')",
+    "system": "SELECT CAST(system_identifier AS text) FROM pg_catalog.pg_control_system()",
+    "name": """
+        INSERT INTO {ledger}.artifact_store (id, name) VALUES (:store, :name)
+        ON CONFLICT DO NOTHING
+        """,
+    "names": "SELECT id, name FROM {ledger}.artifact_store WHERE id = :store OR name = :name",
+    "settings": """
+        SELECT set_config('lock_timeout', :lock_timeout, true),
+            set_config('synchronous_commit', :commit, true)
+        """,
+}

@@ -1,0 +1,159 @@
+"""The writer on SQLite: the user's connection only, and the write lock first.
+
+One connection at a time holds SQLite's write lock, from its first write to the end of its
+transaction. So everything happens under that lock: looking at the ledger, writing the blobs,
+the ledger's rows and the reference. Whatever the transaction's end is, the rows and the
+reference share it.
+
+Nothing is remembered between statements, for a transaction may end unseen: in the standard
+library's legacy mode the release of a first savepoint commits.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from ..errors import UnsafeTransactionError
+from .writer import Target, check_names, no_identity, no_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Engine
+
+    from ..payload import Payload
+    from ..store import ArtifactStore
+
+
+class SQLiteWriter:
+    """The writer's half of the protocol on SQLite."""
+
+    def __init__(self, store: ArtifactStore, engine: Engine, name: str, schema: str | None) -> None:
+        self.store = store
+        self._name = name
+        self._schema = schema
+        self._claimed: tuple[str, str] | None = None
+        quoted = engine.dialect.identifier_preparer.quote_identifier(schema or "main")
+        self._sql = {key: text(sql.replace("{ledger}", quoted)) for key, sql in SQL.items()}
+
+    def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
+        """Store payloads under the write lock of the connection's transaction."""
+        self._lock(connection)
+        store_id = self._claim(connection)
+        schema = target.schema or "main"
+        if schema == "temp":
+            msg = f"the temporary table {target.table!r} cannot hold references: no other sees it"
+            raise UnsafeTransactionError(msg)
+        for column in sorted(target.columns):
+            row = {"store": store_id, "schema": schema, "table": target.table, "column": column}
+            connection.execute(self._sql["column"], row)
+        self._store(connection, store_id, {payload.digest: payload for payload in payloads})
+
+    def renew(self) -> None:
+        """Do nothing: there are no connections but the user's."""
+
+    def _lock(self, connection: Connection) -> None:
+        try:
+            connection.execute(self._sql["lock"])
+        except OperationalError as error:
+            if "no such table" in str(error.orig):
+                raise no_ledger(self._schema) from error
+            raise
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            msg = (
+                "this connection commits every statement by itself (AUTOCOMMIT), so nothing can "
+                "protect what is stored until its row is there: store in a transaction"
+            )
+            raise UnsafeTransactionError(msg)
+
+    def _claim(self, connection: Connection) -> str:
+        ledger = connection.scalar(self._sql["identity"])
+        if ledger is None:
+            raise no_identity()
+        if self._claimed is None or self._claimed[0] != ledger:
+            self._claimed = (ledger, self.store.claim({"ledger": ledger}))
+        store_id = self._claimed[1]
+        name = {"store": store_id, "name": self._name}
+        rows = connection.execute(self._sql["names"], name).all()
+        check_names([(row.id, row.name) for row in rows], store_id, self._name, self.store.url)
+        if not rows:
+            connection.execute(self._sql["name"], name)
+        return store_id
+
+    def _store(self, connection: Connection, store_id: str, payloads: dict[str, Payload]) -> None:
+        asked = {"store": store_id, "digests": json.dumps(list(payloads))}
+        known = connection.execute(self._sql["look"], asked).all()
+        missing = [payloads[row.digest].load() for row in known if row.state != "live"]
+        parts = {part.digest: part for payload in missing for part in payload.parts}
+        if parts:
+            self._store(connection, store_id, parts)
+        generations = {row.digest: row.generation for row in known}
+        self.store.put([(payload, generations[payload.digest]) for payload in missing])
+        rows = [
+            {
+                "store": store_id,
+                "digest": payload.digest,
+                "generation": generations[payload.digest],
+                "size": payload.size,
+            }
+            for payload in missing
+        ]
+        edges = [
+            {"store": store_id, "manifest": p.digest, "part": part.digest}
+            for p in missing
+            for part in p.parts
+        ]
+        if rows:
+            connection.execute(self._sql["live"], rows)
+        if edges:
+            connection.execute(self._sql["edge"], edges)
+        if any(row.doomed for row in known):
+            # A live blob may carry the collector's mark: the reference to come lifts it.
+            connection.execute(self._sql["spare"], asked)
+
+
+SQL = {
+    "lock": "UPDATE {ledger}.artifact_blob SET digest = digest WHERE digest = ''",
+    "identity": "SELECT id FROM {ledger}.artifact_ledger",
+    "names": "SELECT id, name FROM {ledger}.artifact_store WHERE id = :store OR name = :name",
+    "name": "INSERT INTO {ledger}.artifact_store (id, name) VALUES (:store, :name)",
+    "column": """
+        INSERT INTO {ledger}.artifact_column (store, table_schema, table_name, column_name)
+        VALUES (:store, :schema, :table, :column) ON CONFLICT DO NOTHING
+        """,
+    # What is not live is to be written under a generation that was never taken.
+    "look": """
+        SELECT asked.value AS digest, blob.state AS state, blob.doom IS NOT NULL AS doomed, CASE
+            WHEN blob.state = 'live' THEN blob.generation
+            ELSE max(
+                coalesce(blob.generation + (blob.state = 'gone'), 0),
+                coalesce((
+                    SELECT max(trash.generation) + 1 FROM {ledger}.artifact_trash AS trash
+                    WHERE trash.store = :store AND trash.digest = asked.value
+                ), 0)
+            ) END AS generation
+        FROM json_each(:digests) AS asked
+        LEFT JOIN {ledger}.artifact_blob AS blob
+            ON blob.store = :store AND blob.digest = asked.value
+        """,
+    "live": """
+        INSERT INTO {ledger}.artifact_blob (store, digest, generation, size, state)
+        VALUES (:store, :digest, :generation, :size, 'live')
+        ON CONFLICT (store, digest) DO UPDATE SET generation = excluded.generation,
+            size = excluded.size, state = 'live', doom = NULL, horizon = NULL, doomed_at = NULL
+        """,
+    "edge": """
+        INSERT INTO {ledger}.artifact_edge (store, manifest, part)
+        VALUES (:store, :manifest, :part) ON CONFLICT DO NOTHING
+        """,
+    "spare": """
+        UPDATE {ledger}.artifact_blob SET doom = NULL, horizon = NULL, doomed_at = NULL
+        WHERE store = :store AND doom IS NOT NULL
+            AND digest IN (SELECT value FROM json_each(:digests))
+        """,
+}

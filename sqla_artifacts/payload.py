@@ -1,0 +1,180 @@
+"""Payloads: bytes on their way to a store.
+
+A payload knows its digest and size before anything is stored, and its bytes can no longer
+change: they are ``bytes`` in memory, or a file that was copied into the store's staging
+directory, or they lie in a store already and are read back only if that turns out to be
+needed. A tree's payload is its manifest, with the packs and large members as its parts.
+
+A staged file that nobody stores is removed with the payload that holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import weakref
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+from .copying import copy_and_hash
+from .digest import CHUNK, Algorithm, digest_of, hasher
+from .errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from typing_extensions import Buffer
+
+
+class StagedFile:
+    """A complete file of ours that a backend may move to its final place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._remove = weakref.finalize(self, _unlink, os.fspath(path))
+
+    def release(self) -> None:
+        """Give the file away: it has been moved."""
+        self._remove.detach()
+
+
+@dataclass(slots=True, eq=False)
+class Payload:
+    """Immutable bytes with their digest, and for a tree's manifest its parts.
+
+    ``content`` is the bytes, a staged file, or a function that reads them back from the
+    store where they already are.
+    """
+
+    digest: str
+    size: int
+    content: bytes | StagedFile | Callable[[], Payload]
+    parts: tuple[Payload, ...] = ()
+
+    def load(self) -> Payload:
+        """Return this payload with its bytes at hand, read back if need be."""
+        if not callable(self.content):
+            return self
+        loaded = self.content().load()
+        return replace(loaded, parts=self.parts or loaded.parts)
+
+    def open(self) -> BinaryIO:
+        """Return a stream over the bytes."""
+        if isinstance(self.content, bytes):
+            return io.BytesIO(self.content)
+        if isinstance(self.content, StagedFile):
+            return self.content.path.open("rb")
+        return self.load().open()
+
+
+class Spool(io.RawIOBase):
+    """A stream to write a payload to: in memory while it is small, then in a staged file."""
+
+    LIMIT = 8 << 20
+    """The largest payload in bytes that stays in memory."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._hasher = hasher(stage.algorithm)
+        self._size = 0
+        self._memory: io.BytesIO | None = io.BytesIO()
+        self._file: BinaryIO | None = None
+        self._staged: StagedFile | None = None
+
+    def writable(self) -> bool:
+        """Say that this stream writes."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Take more bytes."""
+        view = memoryview(data).cast("B")
+        self._hasher.update(view)
+        self._size += len(view)
+        if self._memory is not None and self._size > self.LIMIT:
+            self._file, self._staged = self._stage.new_file()
+            self._file.write(self._memory.getbuffer())
+            self._memory = None
+        (self._memory or self._file).write(view)  # type: ignore[union-attr]
+        return len(view)
+
+    def close(self) -> None:
+        """Close the staged file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
+    def payload(self) -> Payload:
+        """Return what was written, once the stream is closed."""
+        content = self._staged or self._memory.getvalue()  # type: ignore[union-attr]
+        return Payload(self._hasher.hexdigest(), self._size, content)
+
+
+class Stage:
+    """A directory where payloads wait to be stored.
+
+    A local backend offers one on its own file system, so that storing is a link; for other
+    backends it is the system's directory for temporary files.
+
+    Thread-safe. ``fast`` switches the platform's fast ways of copying.
+    """
+
+    def __init__(
+        self, algorithm: Algorithm, directory: Path | None = None, *, fast: bool = True
+    ) -> None:
+        self.algorithm = algorithm
+        self._directory = directory
+        self._fast = fast
+
+    def data(self, data: bytes) -> Payload:
+        """Make a payload of bytes in memory; nothing is copied."""
+        return Payload(digest_of(data, self.algorithm), len(data), data)
+
+    def chunks(self, chunks: Iterable[bytes | memoryview]) -> Payload:
+        """Make a payload of a stream, in bounded memory."""
+        with Spool(self) as spool:
+            for chunk in chunks:
+                spool.write(chunk)
+        return spool.payload()
+
+    def stream(self, source: IO[bytes]) -> Payload:
+        """Make a payload of an open binary file, from where it stands to its end."""
+        return self.chunks(iter(lambda: source.read(CHUNK), b""))
+
+    def copy(self, source: int, name: str) -> Payload:
+        """Make a payload of a regular file that is open for reading.
+
+        The digest is that of the copy, so a file that changes meanwhile cannot be stored
+        under a digest that is not its own; one that is seen to change is refused with a
+        :class:`SourceError` that gives ``name``.
+        """
+        before = os.fstat(source)
+        with self.file() as (fp, staged):
+            digest, size = copy_and_hash(source, fp.fileno(), self.algorithm, fast=self._fast)
+        after = os.fstat(source)
+        if size != before.st_size or (before.st_size, before.st_mtime_ns) != (
+            after.st_size,
+            after.st_mtime_ns,
+        ):
+            msg = f"{name!r} changed while it was read: store it again when it is at rest"
+            raise SourceError(msg)
+        return Payload(digest, size, staged)
+
+    @contextlib.contextmanager
+    def file(self) -> Iterator[tuple[BinaryIO, StagedFile]]:
+        """Open a new staged file for writing; it is closed, not synced, at the end."""
+        fp, staged = self.new_file()
+        with fp:
+            yield fp, staged
+
+    def new_file(self) -> tuple[BinaryIO, StagedFile]:
+        """Open a new staged file for writing; whoever asked for it closes it."""
+        descriptor, name = tempfile.mkstemp(prefix="staged-", dir=self._directory)
+        return os.fdopen(descriptor, "wb"), StagedFile(Path(name))
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108: at interpreter exit pathlib may be gone

@@ -1,0 +1,80 @@
+"""Placing: giving a new local file or directory its name.
+
+It is made under a temporary name beside its own, ``.unpack-…``, and renamed at the end: it is
+there as a whole or not at all, and it replaces nothing.
+
+A file takes its name by a hard link, which fails where there is something. A directory, and a
+file where there are no hard links, cannot, and Python has no rename that replaces nothing.
+There the name is looked up, then taken by ``rename``, which by itself never puts a directory
+in the place of a file, a link, or a directory that holds something. What could be lost, if it
+appears between the two, is an empty directory, or a file where there are no hard links.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from .errors import ArtifactError, UnpackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# What link(2) answers where a file system has no hard links, or does not let us make them.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
+
+
+def new_sibling(path: Path) -> Path:
+    """Return a new name beside a path at which there is nothing.
+
+    Raises :class:`UnpackError` if there is something.
+    """
+    with naming(path):
+        _refuse_existing(path)
+    return path.parent / f".unpack-{secrets.token_hex(8)}"
+
+
+def place_file(temporary: Path, path: Path) -> None:
+    """Give a file its name, or raise :class:`UnpackError`.
+
+    The temporary name may still be there afterwards.
+    """
+    with naming(path):
+        if os.name == "nt":  # There rename replaces nothing.
+            temporary.rename(path)
+            return
+        try:
+            path.hardlink_to(temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _refuse_existing(path)
+            temporary.rename(path)
+
+
+def place_directory(temporary: Path, path: Path) -> None:
+    """Give a directory its name, or raise :class:`UnpackError`."""
+    with naming(path):
+        _refuse_existing(path)
+        temporary.rename(path)
+
+
+@contextlib.contextmanager
+def naming(path: Path, member: str = ".") -> Iterator[None]:
+    """Raise an :class:`OSError` as an :class:`UnpackError` that names a path below ``path``."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except OSError as error:
+        shown = str(path / member)
+        raise UnpackError(f"{shown!r} cannot be unpacked: {error.strerror}") from error
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
