@@ -33,8 +33,9 @@ from .errors import ArtifactError, LedgerError, StoreError, UnsafeTransactionErr
 from .ledger.postgresql import PostgreSQLWriter
 from .ledger.sqlite import SQLiteWriter
 from .ledger.writer import Target, Writer
+from .pending import stores_of, take_pending
 from .store import ArtifactStore
-from .types import ReferenceType, stores_of, take_pending
+from .types import ReferenceType
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, ClauseElement, MetaData

@@ -4,9 +4,10 @@ What is stored of a directory is what its manifest lists: names, permission bits
 and symbolic links; not owners, times, extended attributes, nor that two names are links to
 one file.
 
-It is read in one pass, in member order, and the bytes that are staged are the bytes whose
-digests are listed, whatever happens to the directory meanwhile. What is seen to change is
-refused, so that a tree is not half of one state and half of another.
+It is read in one pass, in member order. The bytes that are staged are those whose digests are
+listed, whatever happens to the directory meanwhile; a file that changes while it is read, or
+a directory that changes while it or anything below it is, is refused as far as sizes and
+times show it.
 """
 
 from __future__ import annotations
@@ -33,16 +34,14 @@ from .member import (
 )
 from .payload import Payload
 from .tree import Manifest, Part
-from .unpacking import unpack_file, unpack_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .payload import Stage, StagedFile
 
+# Set-id and sticky bits are not for others to set.
 _MODE = 0o777
-__all__ = ["TreePayload", "stage_directory", "unpack_file", "unpack_tree"]
-
 # A FIFO that has taken a file's place must not hang the one who opens it.
 _READ: int = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
 
@@ -63,7 +62,7 @@ def stage_directory(
     read or is seen to change, and :class:`InvalidTreeError` for what no tree can hold:
     sockets, FIFOs, devices, links that may lead out of the tree.
 
-    Memory holds what the manifest says, and less than 1 MiB of content.
+    In memory are the members, and the content of one file of less than 1 MiB.
     """
     root = os.fspath(path)
     with _naming(root):
@@ -155,8 +154,11 @@ def _walk(folder: Folder) -> Iterator[Member]:
         above = levels[-1]
         name, kind = next(above.entries, ("", None))
         if not name:
-            if _state(_stat(folder, above.path)) != _state(above.status):
-                _refuse_changed(folder.show(above.path))
+            shown = folder.show(above.path)
+            with _naming(shown):
+                after = folder.stat(above.path)
+            if _state(after) != _state(above.status):
+                _refuse_changed(shown)
             levels.pop()
             continue
         path = name if above.path == "." else f"{above.path}/{name}"
@@ -184,11 +186,6 @@ def _level(folder: Folder, path: str) -> _Level:
         entries = folder.scan(path)
         entries.sort(key=lambda entry: encode(entry[0]))
     return _Level(path, status, iter(entries))
-
-
-def _stat(folder: Folder, path: str) -> os.stat_result:
-    with _naming(folder.show(path)):
-        return folder.stat(path)
 
 
 def _add_file(draft: _Draft, folder: Folder, path: str) -> None:
@@ -225,8 +222,9 @@ def _read(descriptor: int, size: int) -> bytes:
     return data
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _state(status: os.stat_result) -> tuple[int, int]:
+    # Not the inode's number, which some network file systems make up anew.
+    return status.st_size, status.st_mtime_ns
 
 
 @contextlib.contextmanager
@@ -237,7 +235,7 @@ def _naming(shown: str) -> Iterator[None]:
     except (InvalidTreeError, UnicodeEncodeError) as error:
         raise InvalidTreeError(f"{shown!r} cannot be stored: {error}") from error
     except OSError as error:
-        raise SourceError(f"{shown!r} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{shown!r} cannot be read: {error.strerror or error}") from error
 
 
 def _refuse_changed(shown: str) -> NoReturn:

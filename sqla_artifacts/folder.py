@@ -72,7 +72,7 @@ class Folder:
     def stat(self, path: str) -> os.stat_result:
         """Return a member's own status, not that of a link's target."""
         name, parent = self._at(path)
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        return os.stat(name, dir_fd=parent, follow_symlinks=path == ".")
 
     def scan(self, path: str) -> list[tuple[str, MemberKind | None]]:
         """Return the names in a directory and what they are, in no order."""
@@ -99,8 +99,8 @@ class Folder:
     def symlink(self, target: str, path: str) -> None:
         """Make a link."""
         # Windows wants to know; elsewhere it makes no difference.
-        above = os.path.dirname(self.show(path))  # noqa: PTH120 - a str, as every path here
-        to_directory = os.name == "nt" and os.path.isdir(os.path.join(above, target))  # noqa: PTH112, PTH118
+        above = os.path.dirname(self.show(path))
+        to_directory = os.name == "nt" and os.path.isdir(os.path.join(above, target))
         name, parent = self._at(path)
         os.symlink(target.replace("/", os.sep), name, to_directory, dir_fd=parent)
 

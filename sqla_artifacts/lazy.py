@@ -1,6 +1,7 @@
 """Proxies: values that stay in the store until they are asked for.
 
-A ``LazyArtifact`` column reads as :class:`Lazy`, a ``FileDir`` column as :class:`StoredPath`.
+A ``LazyArtifact`` column reads as :class:`Lazy`, a ``FileDir`` column as a
+:class:`~sqla_artifacts.stored_path.StoredPath`.
 Both are made without I/O, show nothing of their content in ``repr``, pickle to a few hundred
 bytes without credentials, and unpack in another process that can reach the store::
 
@@ -16,24 +17,18 @@ reference yet. Proxies are safe to share between threads.
 
 from __future__ import annotations
 
-import os
-import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, NamedTuple, TypeVar, cast
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState
 
 from . import transfer
-from .checkout import check_out, open_member, unpack_to
-from .digest import verify
-from .errors import ArtifactError, BlobNotFoundError, NotStoredError, UnknownDataTypeError
+from .errors import ArtifactError, NotStoredError, UnknownDataTypeError
 from .payload import Payload
 from .reference import Reference, parse
-from .source import Source, name_of, stage_source
-from .tree import Member, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +88,7 @@ class Origin(NamedTuple):
             raise
 
 
-class _Proxy:
+class Proxy(ABC):
     """What both proxies share: the reference, and where it came from."""
 
     __slots__ = ("__weakref__", "_origin", "_text")
@@ -134,12 +129,20 @@ class _Proxy:
             raise NotStoredError(msg)
         return self._origin, self._text
 
-    def _settle(self, origin: Origin, text: str) -> None:
+    @abstractmethod
+    def unpack(self) -> Any:
+        """Return the value, fetched now."""
+
+    @abstractmethod
+    def restage(self, stage: Stage) -> tuple[Reference, Payload]:
+        """Prepare the value to be stored again, its bytes read only if need be."""
+
+    def settle(self, origin: Origin, text: str) -> None:
         """Take the reference that a flush has made."""
         self._origin, self._text = origin, text
 
 
-class Lazy(_Proxy, Generic[T_co]):
+class Lazy(Proxy, Generic[T_co]):
     """The proxy of one value of a ``LazyArtifact`` column."""
 
     __slots__ = ("given", "x")
@@ -188,7 +191,7 @@ class Lazy(_Proxy, Generic[T_co]):
             self.x, self.given = EMPTY, False
 
     def restage(self, stage: Stage) -> tuple[Reference, Payload]:
-        """Prepare the stored value to be stored again, its bytes read only if need be."""
+        """Prepare the stored value to be stored again; it must not be a :attr:`given` one."""
         reference = self.reference
         if self.store.algorithm == stage.algorithm:
             content = partial(self.store.payload, reference.digest)
@@ -212,115 +215,6 @@ class Lazy(_Proxy, Generic[T_co]):
         return origin.datatype(parse(text)).media_type
 
 
-class StoredPath(_Proxy, os.PathLike[str]):
-    """The proxy of a file or directory of a ``FileDir`` column.
-
-    An ``os.PathLike``: whatever wants a path gets that of the shared, read-only checkout.
-    """
-
-    __slots__ = ("_source",)
-
-    def __init__(
-        self,
-        source: Source | None = None,
-        *,
-        origin: Origin | None = None,
-        text: str | None = None,
-    ) -> None:
-        super().__init__(origin, text)
-        self._source = source
-
-    def __repr__(self) -> str:
-        about = "not flushed" if self._text is None else f"{self.reference.kind} {self.size} bytes"
-        return f"<StoredPath {self.name!r} {about}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self._text is None:
-            return (StoredPath, (self._source,))
-        return (_stored_path, (self._origin, self._text))
-
-    def __fspath__(self) -> str:
-        return os.fspath(self.unpack())
-
-    @property
-    def name(self) -> str:
-        """The name of the file or directory."""
-        if self._text is None:
-            return name_of(cast("Source", self._source)) or "file"
-        return self.reference.name
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether it is a directory."""
-        return self.reference.kind == "tree"
-
-    @property
-    def members(self) -> Mapping[str, Member]:
-        """The members of a directory by their paths; of a file, none. Fetches the manifest."""
-        if not self.is_dir:
-            return {}
-        manifest = parse_manifest(self.store.get(self.reference))
-        return {member.path: member for member in manifest.members if member.path != "."}
-
-    def unpack(self, to: str | os.PathLike[str] | None = None) -> Path:
-        """Return a local path that ends in the original name.
-
-        Without ``to`` it is the shared checkout: made once, verified, read-only. With ``to``
-        it is a private, writable copy inside that directory, which is made if it is not there.
-        Neither is ever half-written, and writing to either leaves the store as it is.
-
-        Raises :class:`~sqla_artifacts.errors.UnpackError` where there is something of that
-        name already, and what ``ArtifactStore.get`` raises.
-        """
-        try:
-            if to is None:
-                return check_out(self.store, self.reference)
-            return unpack_to(self.store, self.reference, Path(to))
-        except ArtifactError as error:
-            error.column = error.column or (self._origin.column if self._origin else None)
-            raise
-
-    async def aunpack(self, to: str | os.PathLike[str] | None = None) -> Path:
-        """Return what :meth:`unpack` does, without holding up the event loop."""
-        return await transfer.off_loop(self.unpack, to)
-
-    def restage(self, stage: Stage) -> tuple[Reference, Payload]:
-        """Prepare the file or directory to be stored, its bytes read only if need be."""
-        if self._text is None:
-            return stage_source(cast("Source", self._source), stage)
-        reference = self.reference
-        if self.store.algorithm == stage.algorithm:
-            return reference, Payload(reference.digest, -1, self._read_back)
-        with tempfile.TemporaryDirectory() as directory:
-            return stage_source(self.unpack(directory), stage)
-
-    def _read_back(self) -> Payload:
-        store, reference = self.store, self.reference
-        try:
-            payload = store.payload(reference.digest)
-        except BlobNotFoundError:
-            if self._source is None:
-                raise
-            # The flush that gave the reference may have failed before anything was stored.
-            staged, payload = stage_source(self._source, store.stage)
-            verify(staged.digest, reference.digest)
-            return payload
-        if reference.kind == "tree":
-            with payload.open() as stream:
-                manifest = parse_manifest(stream.read())
-            payload.parts = tuple(
-                Payload(part.digest, part.size, partial(store.payload, part.digest))
-                for part in manifest.parts
-            )
-        return payload
-
-    def open(self, member: str | None = None) -> BinaryIO:
-        """Open the file, or a member of the directory, as a seekable stream, from the store."""
-        if member is None and not self.is_dir:
-            return self.store.open(self.reference)
-        return open_member(self.store, self.reference, member)
-
-
 def unpack(value: Any) -> Any:
     """Unpack everything that is lazy in a row, an instance, a mapping or a list.
 
@@ -338,8 +232,8 @@ async def aunpack(value: Any) -> Any:
     return await transfer.off_loop(unpack, value)
 
 
-def _proxies(value: Any) -> Iterator[Lazy[Any] | StoredPath]:
-    if isinstance(value, Lazy | StoredPath):
+def _proxies(value: Any) -> Iterator[Proxy]:
+    if isinstance(value, Proxy):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
@@ -349,12 +243,12 @@ def _proxies(value: Any) -> Iterator[Lazy[Any] | StoredPath]:
             yield from _proxies(item)
     elif isinstance(state := inspect(value, raiseerr=False), InstanceState):
         for item in state.dict.values():
-            if isinstance(item, Lazy | StoredPath):
+            if isinstance(item, Proxy):
                 yield item
 
 
 def _replaced(value: Any, values: dict[int, Any]) -> Any:
-    if isinstance(value, Lazy | StoredPath):
+    if isinstance(value, Proxy):
         return values[id(value)]
     if isinstance(value, Mapping):
         return {key: _replaced(item, values) for key, item in value.items()}
@@ -370,7 +264,3 @@ def _is_sequence(value: Any) -> bool:
 
 def _lazy(origin: Origin, text: str) -> Lazy[Any]:
     return Lazy(origin=origin, text=text)
-
-
-def _stored_path(origin: Origin, text: str) -> StoredPath:
-    return StoredPath(origin=origin, text=text)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.orm import Mapped
 
-from .lazy import Lazy, StoredPath
+from .stored_path import StoredPath
 
 _T = TypeVar("_T")
 _P = TypeVar("_P", bound=StoredPath | None)
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import SQLColumnExpression
     from sqlalchemy.orm import InstrumentedAttribute
+
+    from .lazy import Lazy
 
     _U = TypeVar("_U")
     _U_co = TypeVar("_U_co", covariant=True)

@@ -47,6 +47,13 @@ PATH_MAX = 4095
 # legal elsewhere.
 _ENCODING = sys.getfilesystemencoding()
 
+_RESERVED = re.compile(
+    # What is reserved on Windows is so with a suffix, too, and with spaces before that.
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[1-9\u00b9\u00b2\u00b3])[ ]*(?:\..*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_NOT_ON_WINDOWS = re.compile(r'[\x00-\x1f<>:"|?*\\\ud800-\udfff]')
+
 
 class Member(NamedTuple):
     """A directory, file or symbolic link of a tree.
@@ -62,11 +69,6 @@ class Member(NamedTuple):
     size: int = 0
     digest: str = ""
     target: str = ""
-
-
-def is_packed(size: int) -> bool:
-    """Say whether a file of this size lies in a pack."""
-    return 0 < size < PACKED_BELOW
 
 
 def closes_before(filled: int, size: int) -> bool:
@@ -145,14 +147,6 @@ def shorten(raw: bytes | str, limit: int = 120) -> str:
     """Return a path as a message shows it."""
     shown = repr(decode(raw[:limit]) if isinstance(raw, bytes) else raw[:limit])
     return f"{shown}…" if len(raw) > limit else shown
-
-
-_RESERVED = re.compile(
-    # What is reserved on Windows is so with a suffix, too, and with spaces before that.
-    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])[ ]*(?:\..*)?",
-    re.IGNORECASE | re.DOTALL,
-)
-_NOT_ON_WINDOWS = re.compile(r'[\x00-\x1f<>:"|?*\\\ud800-\udfff]')
 
 
 def check_portable(path: str, platform: str = sys.platform) -> None:

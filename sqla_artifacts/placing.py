@@ -72,7 +72,7 @@ def naming(path: Path, member: str = ".") -> Iterator[None]:
         raise
     except OSError as error:
         shown = str(path / member)
-        raise UnpackError(f"{shown!r} cannot be unpacked: {error.strerror}") from error
+        raise UnpackError(f"{shown!r} cannot be unpacked: {error.strerror or error}") from error
 
 
 def _refuse_existing(path: Path) -> None:

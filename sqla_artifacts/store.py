@@ -92,6 +92,9 @@ class ArtifactStore:
             raise TypeError(msg)
         return (_open_store, (self.url, self._checkouts))
 
+    def __deepcopy__(self, memo: object) -> ArtifactStore:
+        return self  # a copy in this process keeps its credentials
+
     @property
     def url(self) -> str:
         """The store's URL: absolute, without credentials."""
@@ -217,6 +220,13 @@ class ArtifactStore:
 
     # -- writing: for the ledger, which knows what may be written, and when ---------------------
 
+    def prepare(self) -> None:
+        """Make sure that ``store.json`` is there, so that nobody has to look for it again.
+
+        Raises :class:`StoreWriteError`.
+        """
+        self._about = self._read_about() or self._create_about()
+
     def put(self, payloads: Sequence[tuple[Payload, int]]) -> None:
         """Store payloads under their generations, all durable on return.
 
@@ -234,7 +244,7 @@ class ArtifactStore:
 
         A store without an owner becomes this owner's. Raises :class:`ForeignStoreError`.
         """
-        about = self._read_about() or self._create_about()
+        self.prepare()
         found = self._read_or_create("owner.json", dict(owner))
         if found != owner:
             msg = (
@@ -243,7 +253,7 @@ class ArtifactStore:
                 "other one is gone for ever, remove owner.json"
             )
             raise ForeignStoreError(msg)
-        return cast("str", about["id"])
+        return cast("str", self.id)
 
     def _read_about(self) -> dict[str, Any] | None:
         if self._about is None:

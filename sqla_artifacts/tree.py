@@ -25,7 +25,7 @@ so that a manifest is the same on every machine, whatever its locale.
 Members are sorted by the bytes of their path's components: a directory comes before what it
 holds, and that before the directory's next sibling. Every directory on the way to a member
 is a member. What may be a member, where its links may lead, and which files make up a pack
-is said in :mod:`sqla_artifacts.member`.
+is in :mod:`sqla_artifacts.member`.
 
 There is one manifest for each tree. :func:`parse_manifest` refuses all other bytes.
 """
@@ -50,7 +50,6 @@ from .member import (
     check_target,
     decode,
     encode,
-    is_packed,
     plan_packs,
     shorten,
     sort_key,
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
 __all__ = ["Manifest", "Member", "Part", "Place", "parse_manifest"]
 
 HEADER = "sqla_artifacts tree 1\n"
-
 # Bytes that are encoded, and no others: a path is written in one way.
 _ENCODED = r"%(?:[0189A-F][0-9A-F]|2[0-9A-C]|3[A-F]|40|5[B-E]|60|7[B-DF])"
 _PATH = rf"((?:[A-Za-z0-9._~/-]++|{_ENCODED})++)"
@@ -144,7 +142,8 @@ class Manifest:
         """
         todo = [name for name in reversed(path.split("/")) if name not in {"", "."}]
         here: list[str] = []
-        member, links = self.members[0], 0
+        member = self.members[0]
+        links = 0
         while todo:
             name = todo.pop()
             if member.kind != "directory":
@@ -174,9 +173,9 @@ class Manifest:
         member = self.find(path)
         if member.kind == "directory":
             _refuse(errno.EISDIR, path)
-        if is_packed(member.size):
-            return self._packed[member.path]
-        return Place(member.digest, 0, member.size) if member.size else None
+        if not member.size:
+            return None
+        return self._packed.get(member.path) or Place(member.digest, 0, member.size)
 
     @cached_property
     def _index(self) -> dict[str, Member]:
@@ -240,7 +239,7 @@ class _Parser:
             size = int(line[2])
             self._total += size
             if self._total >= _SIZE_LIMIT:
-                _invalid("more bytes than any file system holds")
+                _invalid("the tree is larger than any file system")
             if not size and line[3] not in _EMPTY:
                 _invalid("the digest is not that of an empty file")
             self._members.append(Member(path, "file", int(line[1], 8), size, line[3]))

@@ -16,13 +16,12 @@ and ``.reference`` are SQL expressions. An index on the digest serves the compar
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+import contextlib
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Column, Dialect, String, Text, TypeDecorator, event
-from sqlalchemy.orm import Mapper
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy import Column, Dialect, String, Text, TypeDecorator
 
+from .assignment import listen_to_assignments
 from .comparison import ReferenceComparator
 from .datatypes import DataType, resolve
 from .errors import (
@@ -32,47 +31,17 @@ from .errors import (
     NotAttachedError,
     StoreWriteError,
 )
-from .lazy import Lazy, Origin, StoredPath
+from .lazy import Lazy, Origin, Proxy
 from .payload import Payload, Stage
+from .pending import Pending, add_pending, stores_of
 from .reference import Kind, Reference, parse
 from .source import stage_source
+from .stored_path import StoredPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .store import ArtifactStore
-
-
-class Pending(NamedTuple):
-    """A payload that was bound to a statement, and has to be stored before it runs."""
-
-    dialect: Dialect
-    column_type: ReferenceType
-    payload: Payload
-
-
-# A context variable, not a thread-local: tasks of one event loop must not mix.
-_PENDING: ContextVar[list[Pending] | None] = ContextVar("artifact_pending", default=None)
-
-
-def take_pending(dialect: Dialect) -> list[Pending]:
-    """Return, and forget, what was bound for an engine's next statement."""
-    pending = _PENDING.get()
-    if not pending:
-        return []
-    mine = [item for item in pending if item.dialect is dialect]
-    _PENDING.set([item for item in pending if item.dialect is not dialect] or None)
-    return mine
-
-
-def stores_of(dialect: Dialect) -> dict[str, ArtifactStore]:
-    """Return the stores attached to a dialect's engine, by name.
-
-    They are kept on the dialect, the one object that an engine shares with the copies that
-    ``execution_options()`` makes of it, and that the processors of a type are given.
-    """
-    stores: dict[str, ArtifactStore] = dialect.__dict__.setdefault("_artifact_stores", {})
-    return stores
 
 
 class ReferenceType(TypeDecorator[Any]):
@@ -107,8 +76,7 @@ class ReferenceType(TypeDecorator[Any]):
         super()._set_parent(parent, outer=outer, **kw)
         if isinstance(parent, Column):
             self._columns = (*self._columns, parent)
-        if not event.contains(Mapper, "mapper_configured", wrap_assignments):
-            event.listen(Mapper, "mapper_configured", wrap_assignments)
+        listen_to_assignments()
 
     def copy(self, **kw: Any) -> Self:
         """Return a copy that belongs to no column yet."""
@@ -125,15 +93,13 @@ class ReferenceType(TypeDecorator[Any]):
             if value is None:
                 return None
             store = self._store(dialect)
-            reference, payload = self._staged(value, store.stage)
+            with self._naming_column():
+                store.prepare()
+                reference, payload = self._stage(value, store.stage)
             text = str(reference)
-            if isinstance(value, Lazy | StoredPath):
-                value._settle(self._origin(store), text)  # noqa: SLF001
-            pending = _PENDING.get()
-            if pending is None:
-                pending = []
-                _PENDING.set(pending)
-            pending.append(Pending(dialect, self, payload))
+            if isinstance(value, Proxy):
+                value.settle(self._origin(store), text)
+            add_pending(Pending(dialect, self, payload))
             return text
 
         return process
@@ -145,7 +111,8 @@ class ReferenceType(TypeDecorator[Any]):
         def process(value: Any) -> str:
             stores = stores_of(dialect)
             stage = stores[self.store].stage if self.store in stores else Stage("blake3")
-            return quote(str(self._staged(value, stage)[0]))
+            with self._naming_column():
+                return quote(str(self._stage(value, stage)[0]))
 
         return process
 
@@ -154,14 +121,16 @@ class ReferenceType(TypeDecorator[Any]):
         if isinstance(value, Reference):
             return value.digest
         self.check_comparable(value)
-        return self._staged(value, self._store(dialect).stage)[0].digest
+        with self._naming_column():
+            return self._stage(value, self._store(dialect).stage)[0].digest
 
     def check_comparable(self, value: Any) -> None:
         """Raise :class:`ComparisonError` for a value whose bytes may differ each time."""
 
-    def _staged(self, value: Any, stage: Stage) -> tuple[Reference, Payload]:
+    @contextlib.contextmanager
+    def _naming_column(self) -> Iterator[None]:
         try:
-            return self._stage(value, stage)
+            yield
         except ArtifactError as error:
             error.column = error.column or self.column_name
             raise
@@ -199,11 +168,8 @@ class ReferenceType(TypeDecorator[Any]):
                 return None
             if origin is None:
                 origin = self._origin(self._store(dialect))
-            try:
+            with self._naming_column():
                 reference = self._parsed(text)
-            except InvalidReferenceError as error:
-                error.column = self.column_name
-                raise
             return self._load(origin, reference, text)
 
         return process
@@ -232,17 +198,13 @@ class ReferenceType(TypeDecorator[Any]):
         """Compare identity or references, never the values: theirs may be costly, or no bool."""
         if x is y:
             return True
-        if isinstance(x, Lazy | StoredPath) and isinstance(y, Lazy | StoredPath):
+        if isinstance(x, Proxy) and isinstance(y, Proxy):
             return x.stored and y.stored and x.reference == y.reference
         return False
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         """Return this type; the comparator sees to what is compared."""
         return self
-
-    def assigned(self, value: Any) -> Any:
-        """Return what an attribute holds once a value was assigned to it."""
-        return value
 
 
 class Artifact(ReferenceType):
@@ -335,19 +297,3 @@ class FileDir(ReferenceType):
     def assigned(self, value: Any) -> Any:
         """Put an assigned source into a proxy."""
         return value if isinstance(value, StoredPath) else StoredPath(value)
-
-
-def wrap_assignments(mapper: Mapper[Any], class_: type[Any]) -> None:
-    """Have a mapped class put what is assigned to its lazy attributes into proxies."""
-    for prop in mapper.column_attrs:
-        column_type = getattr(prop.columns[0], "type", None)
-        if isinstance(column_type, LazyArtifact | FileDir):
-            event.listen(getattr(class_, prop.key), "set", _wrap(column_type), retval=True)
-
-
-def _wrap(column_type: ReferenceType) -> Callable[..., Any]:
-    def assigned(target: object, value: Any, old: Any, initiator: Any) -> Any:
-        sql = isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
-        return value if value is None or sql else column_type.assigned(value)
-
-    return assigned

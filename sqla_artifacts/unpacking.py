@@ -79,7 +79,10 @@ def unpack_file(
                 temporary.chmod(mode & ~_WRITE_BITS)
             place_file(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if os.name == "nt":  # There a read-only file cannot be removed.
+                temporary.chmod(0o600)
+            temporary.unlink()
 
 
 def unpack_tree(
@@ -155,7 +158,7 @@ class _Unpacking:
                     with self._making(folder, member):
                         folder.mkdir(member.path)
                 elif member.kind == "file" and not member.size:
-                    self._write(folder, member, b"")
+                    self._write(folder, member, b"", member.digest)
 
     def fill(self, filling: Filling) -> None:
         """Make the files that a blob fills."""
@@ -164,7 +167,7 @@ class _Unpacking:
                 self._write_large(folder, filling.files, source)
                 return
             for member in filling.files:
-                self._write(folder, member, _read(source, member.size))
+                self._write(folder, member, _read(source, member.size), filling.digest)
 
     def finish(self) -> None:
         """Make the links, and set the modes of the directories."""
@@ -195,10 +198,11 @@ class _Unpacking:
                         folder.remove(member.path, member.kind)
             self.temporary.rmdir()
 
-    def _write(self, folder: Folder, member: Member, data: bytes) -> None:
+    def _write(self, folder: Folder, member: Member, data: bytes, blob: str) -> None:
         if digest_of(data, self.algorithm) != member.digest:
             raise BlobCorruptedError(
-                f"the bytes of {member.path!r} in its pack do not have the digest {member.digest}"
+                f"blob {blob} is corrupt: what it holds of {member.path!r} does not have the "
+                f"digest {member.digest}"
             )
         with self._making(folder, member):
             descriptor = folder.open(member.path, _CREATE)

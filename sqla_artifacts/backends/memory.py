@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from . import Entry
-from .keys import checked, is_listed
+from .keys import checked, folder_of, is_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,6 +73,7 @@ class MemoryBackend:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Yield the objects whose keys start with ``prefix``, as they are now."""
+        folder_of(prefix)  # refuses what no other backend takes
         with self._lock:
             entries = [Entry(key, len(data)) for key, data in self._objects.items()]
         return (entry for entry in entries if is_listed(entry.key, prefix))

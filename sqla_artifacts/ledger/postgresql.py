@@ -28,18 +28,16 @@ each look confirms: savepoints, rollbacks and a COMMIT in raw SQL need no bookke
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Row, StaticPool, text
-from sqlalchemy.exc import DBAPIError
 
 from ..errors import LedgerBusyError, UnsafeTransactionError
+from .connections import OwnConnections
 from .writer import Target, check_names, no_identity, no_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import TextClause
 
@@ -48,9 +46,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 """How often what a collector took meanwhile is written again, before giving up."""
-
-LOCK_TIMEOUT = "10s"
-"""How long the ledger's connections wait for a lock: DDL in the user's transaction holds one."""
 
 
 class _Look(NamedTuple):
@@ -73,9 +68,8 @@ class PostgreSQLWriter:
         self.store = store
         self._name = name
         self._schema = schema
-        self._user_engine = engine
-        self._engine: Engine | None = None
-        self._pid = os.getpid()
+        self._dialect = engine.dialect
+        self._own = OwnConnections(engine)
         self._claimed: tuple[str, str] | None = None
 
     def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
@@ -96,7 +90,7 @@ class PostgreSQLWriter:
             if begun.isolation in {"read committed", "read uncommitted"}:
                 seen = self._look(connection, asked)
             else:
-                with self._transaction() as own:
+                with self._own.begin() as own:
                     seen = self._look(own, asked)
                 xid = connection.scalar(text(SQL["xid"]))
                 seen = seen._replace(xid=xid)
@@ -121,10 +115,8 @@ class PostgreSQLWriter:
         self._store(store_id, wanted, look, seen)
 
     def renew(self) -> None:
-        """Drop the ledger's connections; in a forked child without closing the parent's."""
-        if self._engine is not None:
-            self._engine.dispose(close=self._pid == os.getpid())
-            self._engine = None
+        """Drop the ledger's own connections."""
+        self._own.renew()
 
     # -- the steps -------------------------------------------------------------------------------
 
@@ -147,7 +139,7 @@ class PostgreSQLWriter:
     def _note(self, store_id: str, schema: str, table: str, columns: list[str]) -> None:
         """W0: write down the columns that are about to hold references."""
         row = {"store": store_id, "schema": schema, "table": table, "columns": columns}
-        with self._transaction() as own:
+        with self._own.begin() as own:
             own.execute(self._text("note"), row)
 
     def _intend(self, store_id: str, payloads: dict[str, Payload]) -> dict[str, int]:
@@ -159,7 +151,7 @@ class PostgreSQLWriter:
             "sizes": [payload.size for payload in ordered],
         }
         edges = [(p.digest, part.digest) for p in ordered for part in p.parts]
-        with self._transaction() as own:
+        with self._own.begin() as own:
             rows = own.execute(self._text("intend"), asked).all()
             if edges:
                 # After the manifest's row is locked, and before it can be live.
@@ -179,7 +171,7 @@ class PostgreSQLWriter:
             "generations": [generations[digest] for digest in ordered],
         }
         # The user's own COMMIT makes this one durable, too: it comes later in the same log.
-        with self._transaction(durable=False) as own:
+        with self._own.begin(durable=False) as own:
             return set(own.scalars(self._text("settle"), asked))
 
     def _store(
@@ -211,7 +203,7 @@ class PostgreSQLWriter:
 
     def _claim(self) -> tuple[str, str]:
         """Make the store this database's, and this name the store's."""
-        with self._transaction() as own:
+        with self._own.begin() as own:
             ledger = own.scalar(self._text("identity"))
             if ledger is None:
                 raise no_identity()
@@ -231,44 +223,15 @@ class PostgreSQLWriter:
             msg = f"the {what} {begun.relation!r} cannot hold references: no collector sees them"
             raise UnsafeTransactionError(msg)
 
-    # -- the ledger's own connections --------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _transaction(self, *, durable: bool = True) -> Iterator[Connection]:
-        if self._engine is None:
-            # With the user's pool a session that holds its last connection would wait for itself.
-            user = self._user_engine
-            engine = Engine(user.pool.recreate(), user.dialect, user.url)
-            self._engine = engine.execution_options(isolation_level="READ COMMITTED")
-            self._pid = os.getpid()
-        try:
-            with self._engine.begin() as own:
-                own.execute(
-                    text(SQL["settings"]),
-                    {"lock_timeout": LOCK_TIMEOUT, "commit": "on" if durable else "off"},
-                )
-                yield own
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-                raise
-            msg = (
-                f"the ledger's tables were locked for {LOCK_TIMEOUT}: a transaction that changes "
-                "them (create_all, a revision) has to commit before anything is stored"
-            )
-            raise LedgerBusyError(msg) from error
-
     @property
     def _quoted_schema(self) -> str:
         # Named in every statement: the user's search_path may change, the ledger's place not.
-        dialect = self._user_engine.dialect
-        schema = self._schema or dialect.default_schema_name or "public"
-        return dialect.identifier_preparer.quote_identifier(schema)
+        schema = self._schema or self._dialect.default_schema_name or "public"
+        return self._dialect.identifier_preparer.quote_identifier(schema)
 
     def _text(self, key: str) -> TextClause:
         return text(SQL[key].replace("{ledger}", self._quoted_schema.replace(":", r"\:")))
 
-
-LOCK_NOT_AVAILABLE = "55P03"
 
 SQL = {
     "begin": """
@@ -276,7 +239,8 @@ SQL = {
             current_setting('transaction_isolation') AS isolation,
             to_regclass(CAST(:ledger AS text)) IS NOT NULL AS installed,
             space.nspname AS schema, class.relname AS relation,
-            class.relkind AS relkind, class.relpersistence AS persistence
+            CAST(class.relkind AS text) AS relkind,
+            CAST(class.relpersistence AS text) AS persistence
         FROM (SELECT to_regclass(CAST(:relation AS text)) AS oid) AS asked
         LEFT JOIN pg_catalog.pg_class AS class ON class.oid = asked.oid
         LEFT JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
@@ -339,8 +303,4 @@ SQL = {
         ON CONFLICT DO NOTHING
         """,
     "names": "SELECT id, name FROM {ledger}.artifact_store WHERE id = :store OR name = :name",
-    "settings": """
-        SELECT set_config('lock_timeout', :lock_timeout, true),
-            set_config('synchronous_commit', :commit, true)
-        """,
 }

@@ -1,0 +1,58 @@
+"""What the column types and the engine's listeners hand each other.
+
+A type's processors are given the dialect and nothing else, so that is where they find the
+engine's stores. What they bind waits in a context variable for the listener that stores it.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
+    from .payload import Payload
+    from .store import ArtifactStore
+    from .types import ReferenceType
+
+
+class Pending(NamedTuple):
+    """A payload that was bound to a statement, and has to be stored before it runs."""
+
+    dialect: Dialect
+    column_type: ReferenceType
+    payload: Payload
+
+
+# A context variable, not a thread-local: tasks of one event loop must not mix.
+_PENDING: ContextVar[list[Pending] | None] = ContextVar("artifact_pending", default=None)
+
+
+def add_pending(item: Pending) -> None:
+    """Note what has to be stored before the statement that is being bound."""
+    pending = _PENDING.get()
+    if pending is None:
+        _PENDING.set([item])
+    else:
+        pending.append(item)
+
+
+def take_pending(dialect: Dialect) -> list[Pending]:
+    """Return, and forget, what was bound for an engine's next statement."""
+    pending = _PENDING.get()
+    if not pending:
+        return []
+    mine = [item for item in pending if item.dialect is dialect]
+    _PENDING.set([item for item in pending if item.dialect is not dialect] or None)
+    return mine
+
+
+def stores_of(dialect: Dialect) -> dict[str, ArtifactStore]:
+    """Return the stores attached to a dialect's engine, by name.
+
+    They are kept on the dialect, the one object that an engine shares with the copies that
+    ``execution_options()`` makes of it, and that the processors of a type are given.
+    """
+    stores: dict[str, ArtifactStore] = dialect.__dict__.setdefault("_artifact_stores", {})
+    return stores
