@@ -188,12 +188,13 @@ def _target(
     """
     statement = getattr(getattr(context, "compiled", None), "statement", None)
     table = statement.table if isinstance(statement, UpdateBase) else None
-    if isinstance(table, Table):
+    if isinstance(table, Table):  # an annotated copy of it, if the statement is the ORM's
         columns = [column for column in table.columns if _holds(column.type, store)]
     else:
         columns = [column for item in column_types for column in item.columns]
-        table = columns[0].table if columns else None
-    if not isinstance(table, Table) or not columns or any(c.table is not table for c in columns):
+        tables = {column.table for column in columns}
+        table = tables.pop() if len(tables) == 1 else None
+    if not isinstance(table, Table) or not columns:
         msg = (
             "it cannot be known which column will hold this reference: write to a Table's "
             "artifact column, or give text() the type of the very column, "

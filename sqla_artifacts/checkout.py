@@ -7,7 +7,6 @@ verified while it is made, its files read-only, the same for every process of th
 from __future__ import annotations
 
 import io
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from .digest import VerifyingReader
@@ -16,6 +15,7 @@ from .tree import parse_manifest
 from .unpacking import unpack_file, unpack_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -67,21 +67,25 @@ def open_member(store: ArtifactStore, reference: Reference, member: str | None) 
 
 def _unpack(store: ArtifactStore, reference: Reference, target: Path, *, read_only: bool) -> None:
     try:
-        _write(store, reference, target, read_only=read_only, checked=False)
+        _write(store, reference, target, store.open_unchecked, read_only=read_only)
     except BlobCorruptedError:
         # A later generation may be sound: look for one that is, reading everything twice.
-        _write(store, reference, target, read_only=read_only, checked=True)
+        _write(store, reference, target, store.open_sound, read_only=read_only)
 
 
 def _write(
-    store: ArtifactStore, reference: Reference, target: Path, *, read_only: bool, checked: bool
+    store: ArtifactStore,
+    reference: Reference,
+    target: Path,
+    open_blob: Callable[[str], BinaryIO],
+    *,
+    read_only: bool,
 ) -> None:
-    open_blob = partial(store.open_blob, checked=checked)
+    digest, algorithm = reference.digest, store.algorithm
     if reference.kind == "tree":
         manifest = parse_manifest(store.get(reference))
-        unpack_tree(manifest, open_blob, target, algorithm=store.algorithm, read_only=read_only)
+        unpack_tree(manifest, open_blob, target, algorithm=algorithm, read_only=read_only)
     else:
-        digest, algorithm = reference.digest, store.algorithm
         with open_blob(digest) as source:
             unpack_file(source, digest, target, algorithm=algorithm, read_only=read_only)
 

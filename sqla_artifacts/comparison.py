@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator as py
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, String, TypeDecorator, func, type_coerce
+from sqlalchemy import BigInteger, String, TypeDecorator, func, text, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators as sql
 from sqlalchemy.sql.elements import ClauseElement, ColumnElement, Null
@@ -17,6 +17,7 @@ from .errors import ArtifactError, ComparisonError
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
+    from sqlalchemy.types import TypeEngine
 
     from .types import ReferenceType
 
@@ -84,12 +85,12 @@ class ReferenceComparator(TypeDecorator.Comparator[Any]):
     @property
     def digest(self) -> ColumnElement[str]:
         """The digest, the same expression on every database: ``substr(column, 8, 64)``."""
-        return func.substr(self.reference, 8, 64, type_=String(64))
+        return self._part(8, 64, String(64))
 
     @property
     def kind(self) -> ColumnElement[str]:
         """``'blob'``, ``'file'`` or ``'tree'``."""
-        return func.substr(self.reference, 3, 4, type_=String(4))
+        return self._part(3, 4, String(4))
 
     @property
     def size(self) -> ColumnElement[int]:
@@ -106,7 +107,11 @@ class ReferenceComparator(TypeDecorator.Comparator[Any]):
 
     @property
     def _digest(self) -> ColumnElement[Any]:
-        return func.substr(self.reference, 8, 64, type_=DigestOf(self.type))
+        return self._part(8, 64, DigestOf(self.type))
+
+    def _part(self, start: int, length: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+        # Never as parameters: an index, or a GROUP BY, would be on another expression.
+        return func.substr(self.reference, text(str(start)), text(str(length)), type_=type_)
 
     def _comparable(self, value: Any) -> Any:
         if hasattr(value, "__clause_element__"):
@@ -117,14 +122,19 @@ class ReferenceComparator(TypeDecorator.Comparator[Any]):
         try:
             self.type.check_comparable(value)
         except ArtifactError as error:
-            error.column = error.column or str(self.expr)
+            error.column = error.column or self._column
             raise
         return value
 
     def _error(self, message: str) -> ComparisonError:
         error = ComparisonError(message)
-        error.column = str(self.expr)
+        error.column = self._column
         return error
+
+    @property
+    def _column(self) -> str:
+        # In "x" + column it is the parameter that is asked first.
+        return self.type.column_name or str(self.expr)
 
 
 class _Size(FunctionElement[int]):

@@ -43,13 +43,14 @@ def copy_and_hash(
     further than it takes for the returned size to tell. Memory is bounded.
     """
     size = 0
-    if fast and os.fstat(source).st_size >= _FOLLOW_FROM and hasattr(os, "preadv"):
+    expected = os.fstat(source).st_size
+    if fast and expected >= _FOLLOW_FROM and hasattr(os, "preadv"):
         with _Follower(target, algorithm) as follower:
-            for size in _copied(source, target):
+            for size in _copied(source, target, expected):
                 follower.reached(size)
         return follower.hexdigest(), size
     digest = hasher(algorithm)
-    for data in _chunks(source, 0):
+    for data in _chunks(source, 0, expected):
         write(target, data, size)
         digest.update(data)
         size += len(data)
@@ -58,19 +59,19 @@ def copy_and_hash(
 
 def copy(source: int, target: int, *, fast: bool = True) -> int:
     """Copy as :func:`copy_and_hash` does, without a digest; return the size."""
-    return max(_copied(source, target, fast=fast), default=0)
+    return max(_copied(source, target, os.fstat(source).st_size, fast=fast), default=0)
 
 
-def _copied(source: int, target: int, *, fast: bool = True) -> Iterator[int]:
-    """Copy, yielding the size so far after every step."""
+def _copied(source: int, target: int, expected: int, *, fast: bool = True) -> Iterator[int]:
+    """Copy, yielding the size so far after every step, until it exceeds what was expected."""
     size = 0
     if fast and hasattr(os, "copy_file_range"):
-        for size in _copied_by_kernel(source, target):
+        for size in _copied_by_kernel(source, target, expected):
             yield size
     begun = size
     # Nothing is left after a complete copy. It is asked again all the same, because to
     # copy_file_range(2) files of some virtual file systems look empty.
-    for data in _chunks(source, size):
+    for data in _chunks(source, size, expected):
         write(target, data, size)
         size += len(data)
         if fast and size - begun >= _STEP:
@@ -79,8 +80,7 @@ def _copied(source: int, target: int, *, fast: bool = True) -> Iterator[int]:
         yield size
 
 
-def _copied_by_kernel(source: int, target: int) -> Iterator[int]:
-    expected = os.fstat(source).st_size
+def _copied_by_kernel(source: int, target: int, expected: int) -> Iterator[int]:
     size = 0
     while size <= expected:
         try:
@@ -96,9 +96,8 @@ def _copied_by_kernel(source: int, target: int) -> Iterator[int]:
         yield size
 
 
-def _chunks(source: int, offset: int) -> Iterator[bytes]:
-    """Read from an offset to the end, or to a chunk past the size at the start."""
-    expected = os.fstat(source).st_size
+def _chunks(source: int, offset: int, expected: int) -> Iterator[bytes]:
+    """Read from an offset to the end, or until more was read than was expected."""
     while offset <= expected and (data := _read(source, offset)):
         offset += len(data)
         yield data

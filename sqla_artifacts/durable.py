@@ -9,9 +9,6 @@ Every function here raises the ``OSError`` of a flush that failed: after it, nob
 what the disk holds.
 """
 
-# Paths are strings here: making a pathlib.Path of each costs more than the system calls do.
-# ruff: noqa: PTH102, PTH103, PTH112, PTH120
-
 from __future__ import annotations
 
 import contextlib
@@ -25,6 +22,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
 if sys.platform == "darwin":
     import fcntl
@@ -37,6 +35,7 @@ _SYNCFS_TYPES = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x0102199
 # Before Linux 5.8 syncfs(2) returned success whatever happened to the data.
 _SYNCFS_REPORTS_ERRORS = (5, 8)
 
+_SYNC_FILE_RANGE_WAIT_BEFORE = 1
 _SYNC_FILE_RANGE_WRITE = 2
 
 # What fsync(2) answers for a directory on file systems that have nothing to flush for one.
@@ -75,6 +74,17 @@ def start_writeback(descriptor: int, offset: int, size: int) -> None:
     function = _sync_file_range()
     if function is not None:
         function(descriptor, offset, size, _SYNC_FILE_RANGE_WRITE)
+
+
+def check_written(descriptor: int) -> None:
+    """Raise what writing a file out has met so far, unless somebody has been told.
+
+    For a file that was written before :func:`opened_for_syncfs` was entered: the flush writes the
+    rest of it, but does not report what failed earlier.
+    """
+    function = _sync_file_range()
+    if function is not None and function(descriptor, 0, 0, _SYNC_FILE_RANGE_WAIT_BEFORE):
+        _raise_errno()
 
 
 @contextlib.contextmanager
@@ -183,10 +193,14 @@ def _syncfs() -> Callable[[int], None] | None:
 
     def syncfs(descriptor: int) -> None:
         if function(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            _raise_errno()
 
     return syncfs
+
+
+def _raise_errno() -> NoReturn:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number))
 
 
 def _kernel() -> tuple[int, int]:

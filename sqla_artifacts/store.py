@@ -17,23 +17,21 @@ Reading needs the store alone, no database: ``ArtifactStore(url).get(reference)`
 
 from __future__ import annotations
 
+import contextlib
 import io
-import json
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import platformdirs
 
 from .backends import Backend, open_backend
-from .digest import CHUNK, Algorithm, VerifyingReader, digest_of, verify
+from .digest import CHUNK, Algorithm, VerifyingReader, digest_of, hasher, verify
 from .errors import (
     BlobCorruptedError,
     BlobNotFoundError,
-    ForeignStoreError,
-    StoreFormatError,
     StoreWriteError,
 )
+from .identity import Identity
 from .payload import Payload, Stage
 from .reference import Reference, parse
 
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine, MetaData
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-FORMAT = 1
-"""The version of the layout that this code writes, and the only one that it reads."""
 
 
 class Stat(NamedTuple):
@@ -81,7 +76,7 @@ class ArtifactStore:
         self.backend: Backend = open_backend(url, **options)
         self._algorithm = algorithm
         self._checkouts = None if checkouts is None else Path(checkouts).absolute()
-        self._about: dict[str, Any] | None = None
+        self._identity = Identity(self.backend, algorithm)
 
     def __repr__(self) -> str:
         return f"<ArtifactStore {self.url}>"
@@ -103,14 +98,14 @@ class ArtifactStore:
     @property
     def id(self) -> str | None:
         """The store's id, or None while nothing was ever stored. Reads ``store.json`` once."""
-        about = self._read_about()
-        return None if about is None else cast("str", about["id"])
+        about = self._identity.read()
+        return None if about is None else about.id
 
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm of the store's digests."""
-        about = self._read_about()
-        return self._algorithm if about is None else about["digest"]
+        about = self._identity.read()
+        return self._algorithm if about is None else about.algorithm
 
     @property
     def checkouts(self) -> Path:
@@ -168,36 +163,48 @@ class ArtifactStore:
         """
         return self.open_blob(_parsed(reference).digest)
 
-    def open_blob(self, digest: str, *, checked: bool = False) -> BinaryIO:
-        """Open a blob by its digest alone, as :meth:`open` does: a part of a tree, say.
+    def open_blob(self, digest: str) -> BinaryIO:
+        """Open a blob by its digest alone, as :meth:`open` does: a part of a tree, say."""
+        reader = VerifyingReader(self.open_unchecked(digest), digest, self.algorithm)
+        return cast("BinaryIO", io.BufferedReader(reader, CHUNK))
 
-        ``checked`` reads it whole before it returns it, and passes over corrupt generations.
+    def open_unchecked(self, digest: str) -> BinaryIO:
+        """Open a blob for somebody who checks its digest himself."""
+        for key in self._keys(digest):
+            with contextlib.suppress(FileNotFoundError):
+                return self.backend.open(key)
+        raise self._missing(digest)
+
+    def open_sound(self, digest: str) -> BinaryIO:
+        """Open a blob after reading it whole, and passing over generations that are corrupt.
+
+        For when :meth:`open_unchecked` has met one. Raises :class:`BlobCorruptedError` if all are.
         """
         failure: BlobCorruptedError | None = None
         for key in self._keys(digest):
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 raw = self.backend.open(key)
-            except FileNotFoundError:
-                continue
-            reader = VerifyingReader(raw, digest, self.algorithm)
-            blob = cast("BinaryIO", io.BufferedReader(reader, CHUNK))
-            if not checked:
-                return blob
-            try:
-                while blob.read(CHUNK):
-                    pass
-                blob.seek(0)
-            except BlobCorruptedError as error:
-                blob.close()
-                failure = failure or error
-            else:
-                return blob
+                try:
+                    check = hasher(self.algorithm)
+                    while data := raw.read(CHUNK):
+                        check.update(data)
+                    verify(check.hexdigest(), digest)
+                except BlobCorruptedError as error:
+                    raw.close()
+                    failure = failure or error
+                else:
+                    raw.seek(0)
+                    return raw
         raise failure or self._missing(digest)
 
     def payload(self, digest: str) -> Payload:
         """Read a blob back, verified, to store it again or elsewhere."""
-        with self.open_blob(digest) as blob:
-            return self.stage.stream(blob)
+        try:
+            with self.open_blob(digest) as blob:
+                return self.stage.stream(blob)
+        except BlobCorruptedError:
+            with self.open_sound(digest) as blob:
+                return self.stage.stream(blob)
 
     def stat(self, reference: str | Reference) -> Stat:
         """Return a blob's key and size. Raises :class:`BlobNotFoundError`."""
@@ -221,11 +228,16 @@ class ArtifactStore:
     # -- writing: for the ledger, which knows what may be written, and when ---------------------
 
     def prepare(self) -> None:
-        """Make sure that ``store.json`` is there, so that nobody has to look for it again.
+        """Make sure that ``store.json`` is there, so that nobody has to look for it again."""
+        self._identity.create()
 
-        Raises :class:`StoreWriteError`.
+    def claim(self, owner: Mapping[str, str | None]) -> str:
+        """Make sure that this store belongs to a database, and return the store's id.
+
+        A store without an owner becomes this owner's. Raises :class:`ForeignStoreError`.
         """
-        self._about = self._read_about() or self._create_about()
+        self._identity.claim(owner)
+        return self._identity.create().id
 
     def put(self, payloads: Sequence[tuple[Payload, int]]) -> None:
         """Store payloads under their generations, all durable on return.
@@ -237,65 +249,6 @@ class ArtifactStore:
             self.backend.put([(key_of(p.digest, generation), p) for p, generation in payloads])
         except OSError as error:
             msg = f"cannot write to the store {self.url}: {error}"
-            raise StoreWriteError(msg) from error
-
-    def claim(self, owner: Mapping[str, str | None]) -> str:
-        """Make sure that this store belongs to a database, and return the store's id.
-
-        A store without an owner becomes this owner's. Raises :class:`ForeignStoreError`.
-        """
-        self.prepare()
-        found = self._read_or_create("owner.json", dict(owner))
-        if found != owner:
-            msg = (
-                f"the store {self.url} belongs to another database (its owner.json says {found}, "
-                f"this one is {dict(owner)}): attach a store of its own to this database; if the "
-                "other one is gone for ever, remove owner.json"
-            )
-            raise ForeignStoreError(msg)
-        return cast("str", self.id)
-
-    def _read_about(self) -> dict[str, Any] | None:
-        if self._about is None:
-            try:
-                self._about = self._checked(self.backend.get("store.json"))
-            except FileNotFoundError:
-                return None
-        return self._about
-
-    def _create_about(self) -> dict[str, Any]:
-        about = {"format": FORMAT, "digest": self._algorithm, "id": uuid.uuid4().hex}
-        self._about = self._checked(json.dumps(self._read_or_create("store.json", about)))
-        return self._about
-
-    def _checked(self, data: str | bytes) -> dict[str, Any]:
-        try:
-            about = json.loads(data)
-            valid = about["format"] == FORMAT and isinstance(about["id"], str)
-            valid = valid and about["digest"] in {"blake3", "sha256"}
-        except (ValueError, TypeError, KeyError):
-            valid = False
-        if not valid:
-            msg = (
-                f"store.json of {self.url} is not one of format {FORMAT}: the store is damaged, or "
-                "was written by a later version of sqla_artifacts"
-            )
-            raise StoreFormatError(msg)
-        return cast("dict[str, Any]", about)
-
-    def _read_or_create(self, key: str, content: dict[str, Any]) -> Any:
-        """Return what stands under a key, which is ``content`` if there was nothing."""
-        try:
-            try:
-                return json.loads(self.backend.get(key))
-            except FileNotFoundError:
-                data = json.dumps(content, sort_keys=True).encode()
-                if self.backend.create(key, data):
-                    return content
-            # Another process came first, and what it wrote holds.
-            return json.loads(self.backend.get(key))
-        except (OSError, ValueError) as error:
-            msg = f"cannot read or create {key} of the store {self.url}: {error}"
             raise StoreWriteError(msg) from error
 
 

@@ -28,7 +28,6 @@ from .keys import TEMPORARY, checked, folder_of, is_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
     from pathlib import Path
 
     from ..payload import Payload, StagedFile

@@ -8,9 +8,6 @@ The flushes cost far more than the writes, so a batch shares them. A large one t
 flushes of the whole file system in all, one before the renames and one after.
 """
 
-# Paths are strings here: making a pathlib.Path of each costs more than the system calls do.
-# ruff: noqa: PTH108, PTH112, PTH116, PTH118, PTH120, PTH123
-
 from __future__ import annotations
 
 import contextlib

@@ -12,9 +12,6 @@ other machines (NFS with ``nolock`` or ``local_lock``) must not be shared by wri
 could remove what the other is writing, whose ``put`` would then fail.
 """
 
-# Paths are strings here: making a pathlib.Path of each costs more than the system calls do.
-# ruff: noqa: PTH105, PTH106, PTH108, PTH116, PTH118, PTH120, PTH208
-
 from __future__ import annotations
 
 import contextlib
@@ -26,7 +23,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from ..copying import copy, write
-from ..durable import start_writeback, sync_file
+from ..durable import check_written, start_writeback, sync_file
 from ..payload import StagedFile
 
 if TYPE_CHECKING:
@@ -190,10 +187,15 @@ class Temporaries:
 
     def flush(self) -> None:
         """Make the bytes of all files so far durable."""
-        if self._sync_all is not None:
+        if self._sync_all is None:
+            for descriptor in self._open:
+                sync_file(descriptor)
+        else:
             self._sync_all()
-        for descriptor in self._open:
-            sync_file(descriptor)
+            for name in self._linked:
+                self._open.append(os.open(name, _TO_SYNC))
+                check_written(self._open[-1])
+                self._close()
         self._close()
 
     def move(self, directories: Directories) -> None:

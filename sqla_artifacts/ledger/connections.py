@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from ..errors import LedgerBusyError
+from ..errors import LedgerBusyError, NoLedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ LOCK_TIMEOUT = "10s"
 """How long to wait for a lock: DDL on the ledger in the user's transaction would hold one."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_UNDEFINED_TABLE = "42P01"
 
 # For this transaction alone: behind a pooler, the session belongs to others as well.
 _SETTINGS = text("""
@@ -47,7 +48,8 @@ class OwnConnections:
 
         Not ``durable``, it may be lost in a crash of the server, together with all that was
         committed after it. Raises :class:`~sqla_artifacts.errors.LedgerBusyError` if a lock
-        cannot be had.
+        cannot be had, and :class:`~sqla_artifacts.errors.NoLedgerError` if the tables are not
+        committed yet.
         """
         try:
             with self._pooled().begin() as connection:
@@ -56,6 +58,12 @@ class OwnConnections:
                 yield connection
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+            if state == _UNDEFINED_TABLE:
+                msg = (
+                    "the ledger's tables are there for this connection alone: the transaction that "
+                    "makes them has to commit before anything is stored"
+                )
+                raise NoLedgerError(msg) from error
             if state != _LOCK_NOT_AVAILABLE:
                 raise
             msg = (

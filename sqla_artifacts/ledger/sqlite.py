@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from ..errors import UnsafeTransactionError
+from .sql import SQLITE as SQL
 from .writer import Target, check_names, no_identity, no_ledger
 
 if TYPE_CHECKING:
@@ -115,45 +116,3 @@ class SQLiteWriter:
         if any(row.doomed for row in known):
             # A live blob may carry the collector's mark: the reference to come lifts it.
             connection.execute(self._sql["spare"], asked)
-
-
-SQL = {
-    "lock": "UPDATE {ledger}.artifact_blob SET digest = digest WHERE digest = ''",
-    "identity": "SELECT id FROM {ledger}.artifact_ledger",
-    "names": "SELECT id, name FROM {ledger}.artifact_store WHERE id = :store OR name = :name",
-    "name": "INSERT INTO {ledger}.artifact_store (id, name) VALUES (:store, :name)",
-    "column": """
-        INSERT INTO {ledger}.artifact_column (store, table_schema, table_name, column_name)
-        VALUES (:store, :schema, :table, :column) ON CONFLICT DO NOTHING
-        """,
-    # What is not live is to be written under a generation that was never taken.
-    "look": """
-        SELECT asked.value AS digest, blob.state AS state, blob.doom IS NOT NULL AS doomed, CASE
-            WHEN blob.state = 'live' THEN blob.generation
-            ELSE max(
-                coalesce(blob.generation + (blob.state = 'gone'), 0),
-                coalesce((
-                    SELECT max(trash.generation) + 1 FROM {ledger}.artifact_trash AS trash
-                    WHERE trash.store = :store AND trash.digest = asked.value
-                ), 0)
-            ) END AS generation
-        FROM json_each(:digests) AS asked
-        LEFT JOIN {ledger}.artifact_blob AS blob
-            ON blob.store = :store AND blob.digest = asked.value
-        """,
-    "live": """
-        INSERT INTO {ledger}.artifact_blob (store, digest, generation, size, state)
-        VALUES (:store, :digest, :generation, :size, 'live')
-        ON CONFLICT (store, digest) DO UPDATE SET generation = excluded.generation,
-            size = excluded.size, state = 'live', doom = NULL, horizon = NULL, doomed_at = NULL
-        """,
-    "edge": """
-        INSERT INTO {ledger}.artifact_edge (store, manifest, part)
-        VALUES (:store, :manifest, :part) ON CONFLICT DO NOTHING
-        """,
-    "spare": """
-        UPDATE {ledger}.artifact_blob SET doom = NULL, horizon = NULL, doomed_at = NULL
-        WHERE store = :store AND doom IS NOT NULL
-            AND digest IN (SELECT value FROM json_each(:digests))
-        """,
-}
