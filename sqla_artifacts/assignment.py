@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event
-from sqlalchemy.orm import Mapper
+from sqlalchemy import event, inspect
+from sqlalchemy.orm import Mapper, object_session
 from sqlalchemy.sql.elements import ClauseElement
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ def listen_to_assignments() -> None:
 
 
 def _configured(mapper: Mapper[Any], class_: type[Any]) -> None:
+    wrapped = {}
     for prop in mapper.column_attrs:
         assigned = getattr(getattr(prop.columns[0], "type", None), "assigned", None)
         if assigned is not None:
             event.listen(getattr(class_, prop.key), "set", _wrapping(assigned), retval=True)
+            wrapped[prop.key] = assigned
+    if wrapped:
+        event.listen(class_, "refresh", _expiring(wrapped))
 
 
 def _wrapping(assigned: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -35,3 +39,19 @@ def _wrapping(assigned: Callable[[Any], Any]) -> Callable[..., Any]:
         return value if value is None or sql else assigned(value)
 
     return wrap
+
+
+def _expiring(wrapped: dict[str, Callable[[Any], Any]]) -> Callable[..., None]:
+    def expire(target: object, context: object, attributes: object) -> None:
+        # An ORM UPDATE that synchronizes the session has put the bare values there.
+        held = inspect(target).dict
+        bare = [
+            key
+            for key, assigned in wrapped.items()
+            if held.get(key) is not None and assigned(held[key]) is not held[key]
+        ]
+        session = object_session(target)
+        if bare and session is not None:
+            session.expire(target, bare)
+
+    return expire

@@ -23,12 +23,15 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, CreateEnginePlugin, Engine, Table, event
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import NullType
 
 from . import ledger
+from .comparison import DigestOf
 from .errors import ArtifactError, LedgerError, StoreError, UnsafeTransactionError
 from .ledger.postgresql import PostgreSQLWriter
 from .ledger.sqlite import SQLiteWriter
@@ -141,6 +144,8 @@ class _Hooks:
         context: ExecutionContext | None,
         executemany: bool,  # noqa: FBT001
     ) -> None:
+        if not getattr(getattr(context, "compiled", None), "binds", None):
+            return  # a listener's BEGIN, say, between a statement's binding and its execution
         pending = take_pending(connection.dialect)
         for name in sorted({item.column_type.store for item in pending}):
             mine = [item for item in pending if item.column_type.store == name]
@@ -156,8 +161,10 @@ class _Hooks:
     def handle_error(self, context: ExceptionContext) -> None:
         take_pending(context.dialect)
         error, executing = context.sqlalchemy_exception, _EXECUTING.get()
-        if context.execution_context is None and error is not None and executing is not None:
-            error.params = _without_payloads(error.params, executing())
+        statement = executing() if executing is not None else None
+        early = context.execution_context is None and statement is not None
+        if early and isinstance(error, StatementError):  # an ArtifactError has no parameters
+            error.params = _without_payloads(error.params, statement)
 
     def engine_disposed(self, engine: Engine) -> None:
         for writer in self.writers.values():
@@ -213,16 +220,23 @@ def _holds(column_type: Any, store: str | None = None) -> bool:
 
 
 def _without_payloads(params: Any, statement: Any) -> Any:
-    """Replace the values of artifact columns by the names of their types."""
-    keys: set[str] = set()
-    for element in visitors.iterate(statement) if statement is not None else ():
-        if isinstance(element, BindParameter) and _holds(element.type):
-            keys.add(element.key)
-    table = getattr(statement, "table", None)
-    if isinstance(table, Table):
-        keys |= {column.key for column in table.columns if _holds(column.type)}
-    if isinstance(params, dict):
-        return {k: f"<{type(v).__qualname__}>" if k in keys else v for k, v in params.items()}
-    if isinstance(params, list | tuple):
-        return [_without_payloads(each, statement) for each in params]
-    return params
+    """Replace the values that may be artifacts by the names of their types."""
+    types: dict[str, Any] = {}
+    for element in visitors.iterate(getattr(statement, "statement", statement)):
+        if isinstance(element, BindParameter):
+            types.setdefault(element.key, element.type)
+        elif isinstance(element, Table):
+            types.update((column.key, column.type) for column in element.columns)
+    if not params or not any(map(_is_ours, types.values())):
+        return params
+    # A parameter of no type takes that of its column only where the statement is compiled.
+    shown = {k for k, v in types.items() if not _is_ours(v) and not isinstance(v, NullType)}
+
+    def replaced(row: dict[str, Any]) -> dict[str, Any]:
+        return {k: v if k in shown else f"<{type(v).__qualname__}>" for k, v in row.items()}
+
+    return replaced(params) if isinstance(params, dict) else [replaced(row) for row in params]
+
+
+def _is_ours(column_type: Any) -> bool:
+    return isinstance(column_type, DigestOf) or _holds(column_type)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, String, TypeDecorator, func, text, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators as sql
-from sqlalchemy.sql.elements import ClauseElement, ColumnElement, Null
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement, Null
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 
@@ -59,10 +59,16 @@ class ReferenceComparator(TypeDecorator.Comparator[Any]):
         if op in _ONE:
             if other[0] is None or isinstance(other[0], Null):
                 return super().operate(op, *other, **kwargs)
-            return self._digest.operate(op, self._comparable(other[0]), **kwargs)
+            value = self._comparable(other[0])
+            if isinstance(value, ClauseElement) and hash(value) == hash(self.expr):
+                # A mapper looks columns up by their annotated copies: these have to be equal.
+                return super().operate(op, value, **kwargs)
+            return self._digest.operate(op, value, **kwargs)
         if op in _MANY:
             values = other[0]
-            if not isinstance(values, ClauseElement):
+            if isinstance(values, BindParameter):
+                values = self._comparable(values)
+            elif not isinstance(values, ClauseElement):
                 values = [self._comparable(value) for value in values]
             elif isinstance(values, SelectBase):
                 raise self._error("in_() with a SELECT compares digests: use .digest on both sides")
@@ -116,9 +122,13 @@ class ReferenceComparator(TypeDecorator.Comparator[Any]):
     def _comparable(self, value: Any) -> Any:
         if hasattr(value, "__clause_element__"):
             value = value.__clause_element__()
+        if isinstance(value, BindParameter):
+            return type_coerce(value, DigestOf(self.type)).typed_expression
         if isinstance(value, ClauseElement):
             comparator = getattr(value, "comparator", None)
-            return comparator.digest if isinstance(comparator, ReferenceComparator) else value
+            if not isinstance(comparator, ReferenceComparator) or hash(value) == hash(self.expr):
+                return value
+            return comparator.digest
         try:
             self.type.check_comparable(value)
         except ArtifactError as error:

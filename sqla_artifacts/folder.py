@@ -20,6 +20,8 @@ DESCRIPTORS = (
 """Whether directories can be entered by descriptor here."""
 
 _FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# Far fewer than the 256 files that a process may have open on some systems.
+_ENTERED_MAX = 32
 _DIRECTORY: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 
 
@@ -27,9 +29,9 @@ class Folder:
     """A directory, whose members are named by their paths in a tree.
 
     With ``descriptors`` each directory on the way is opened relative to the one above it, so
-    that nobody who puts a link in the place of one can lead the way out. At most two are open
-    at a time, however deep the tree is. Without, the members are reached by their full paths,
-    which is as safe where nobody else may write.
+    that nobody who puts a link in the place of one can lead the way out. However deep the tree,
+    few are open at a time. Without, the members are reached by their full paths, which is as
+    safe where nobody else may write.
 
     ``path`` itself may be a link. Not thread-safe.
     """
@@ -38,9 +40,9 @@ class Folder:
         self.path = path
         self._prefix = path if path.endswith(os.sep) else path + os.sep
         self._root = os.open(path, _DIRECTORY) if descriptors else None
-        # The directory entered last: the next member is most often there, too, or below it.
-        self._entered = ""
-        self._here: int | None = None
+        # The directory entered last, and those above it: the next member is most often there,
+        # or not far from there.
+        self._entered: list[tuple[str, int]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +57,8 @@ class Folder:
 
     def close(self) -> None:
         """Close the descriptors."""
-        self._leave()
+        while self._entered:
+            os.close(self._entered.pop()[1])
         if self._root is not None:
             os.close(self._root)
             self._root = None
@@ -122,29 +125,17 @@ class Folder:
         return name, self._enter(parent, self._root)
 
     def _enter(self, parent: str, root: int) -> int:
-        if not parent:
-            return root
-        if self._here is not None and self._entered == parent:
-            return self._here
-        below = f"{self._entered}/"
-        if self._here is None or not parent.startswith(below):
-            self._leave()
-            rest = parent
-        else:
-            rest = parent.removeprefix(below)
-        for name in rest.split("/"):
-            above = root if self._here is None else self._here
-            here = os.open(name, _DIRECTORY | _FLAGS, dir_fd=above)
-            self._leave()
-            self._here = here
-        self._entered = parent
+        while self._entered and not f"{parent}/".startswith(f"{self._entered[-1][0]}/"):
+            os.close(self._entered.pop()[1])
+        path, here = self._entered[-1] if self._entered else ("", root)
+        rest = parent[len(path) :].strip("/")
+        for name in rest.split("/") if rest else ():
+            here = os.open(name, _DIRECTORY | _FLAGS, dir_fd=here)
+            path = f"{path}/{name}" if path else name
+            self._entered.append((path, here))
+            if len(self._entered) > _ENTERED_MAX:
+                os.close(self._entered.pop(0)[1])
         return here
-
-    def _leave(self) -> None:
-        self._entered = ""
-        if self._here is not None:
-            os.close(self._here)
-            self._here = None
 
 
 def _kind(entry: os.DirEntry[str]) -> MemberKind | None:

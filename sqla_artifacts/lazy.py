@@ -253,8 +253,10 @@ def _replaced(value: Any, values: dict[int, Any]) -> Any:
     if isinstance(value, Mapping):
         return {key: _replaced(item, values) for key, item in value.items()}
     if _is_sequence(value):
-        kind = list if isinstance(value, list) else tuple
-        return kind(_replaced(item, values) for item in value)
+        items = [_replaced(item, values) for item in value]
+        if isinstance(value, list):
+            return items
+        return value._make(items) if hasattr(value, "_make") else tuple(items)
     return value
 
 

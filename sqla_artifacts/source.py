@@ -18,9 +18,10 @@ import os
 import stat
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
+from .digest import CHUNK
 from .directory import stage_directory
-from .errors import InvalidValueError, SourceError
-from .reference import Kind, Reference, label_of
+from .errors import ArtifactError, InvalidValueError, SourceError
+from .reference import Reference, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from .payload import Payload, Stage
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | tuple[str, bytes | IO[bytes]]"
+
+
+# A FIFO that has taken a file's place must not hang the one who opens it.
+_READ: int = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def stage_source(source: Source, stage: Stage) -> tuple[Reference, Payload]:
@@ -75,56 +80,60 @@ def _named(source: Any) -> tuple[str, Any]:
 
 def _stage_path(path: str, stage: Stage) -> tuple[Reference, Payload]:
     label = label_of(os.path.basename(os.path.abspath(path)))
-    kind: Kind = "file"
-    payload: Payload
     with _readable(path):
         mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            kind, tree = "tree", stage_directory(path, stage)
-            payload, size = tree, tree.total
-        elif stat.S_ISREG(mode):
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            try:
-                payload = stage.copy(descriptor, path)
-            finally:
-                os.close(descriptor)
-            size = payload.size
-        else:
-            msg = f"{path!r} is neither a regular file nor a directory"
-            raise SourceError(msg)
-    return Reference(kind, payload.digest, size, label), payload
+        descriptor = os.open(path, _READ) if stat.S_ISREG(mode) else -1
+    if stat.S_ISDIR(mode):
+        tree = stage_directory(path, stage)
+        return Reference("tree", tree.digest, tree.total, label), tree
+    if not stat.S_ISREG(mode):
+        msg = f"{path!r} is neither a regular file nor a directory"
+        raise SourceError(msg)
+    try:
+        payload = stage.copy(descriptor, path)
+    finally:
+        os.close(descriptor)
+    return Reference("file", payload.digest, payload.size, label), payload
 
 
 def _stage_stream(stream: IO[bytes], name: str, stage: Stage) -> Payload:
     if isinstance(stream, io.TextIOBase):
         msg = f"{name!r} is open as text: open it in binary mode ('rb')"
         raise InvalidValueError(msg)
-    seekable = hasattr(stream, "seekable") and stream.seekable()
     with _readable(name):
+        seekable = hasattr(stream, "seekable") and stream.seekable()
         place = stream.tell() if seekable else 0
         if seekable:
             stream.seek(0)
-        try:
-            return stage.stream(stream)
-        except TypeError as error:
-            msg = f"{name!r} does not read as bytes: {error}"
-            raise InvalidValueError(msg) from error
-        finally:
-            if seekable:
+    try:
+        return stage.chunks(_chunks(stream, name))
+    finally:
+        if seekable:
+            with contextlib.suppress(OSError, ValueError):
                 stream.seek(place)
+
+
+def _chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    while True:
+        with _readable(name):
+            data = stream.read(CHUNK)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            msg = f"{name!r} does not read as bytes: it gives a {type(data).__qualname__}"
+            raise InvalidValueError(msg)
+        if not data:
+            return
+        yield data
 
 
 @contextlib.contextmanager
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except (SourceError, InvalidValueError):
+    except (ArtifactError, MemoryError):
         raise
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        msg = f"cannot read {name!r}: {error.strerror}"
-        raise SourceError(msg) from error
-    except ValueError as error:  # a NUL in a path, or a closed file
-        msg = f"cannot read {name!r}: {error}"
+    except Exception as error:  # whatever a stream raises, and ValueError for a NUL in a path
+        cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        msg = f"cannot read {name!r}: {cause[:200]}"
         raise SourceError(msg) from error
 
 

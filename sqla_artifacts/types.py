@@ -59,18 +59,21 @@ class ReferenceType(TypeDecorator[Any]):
         super().__init__()
         self.store = store
         self._columns: tuple[Column[Any], ...] = ()
+        self._copied_from: Self | None = None
 
     # -- the column ------------------------------------------------------------------------------
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
-        """The columns of this very type object."""
-        return self._columns
+        """The columns of this very type object, or of the one that it was copied from."""
+        if self._columns or self._copied_from is None:
+            return self._columns
+        return self._copied_from.columns
 
     @property
     def column_name(self) -> str | None:
         """The ``table.column`` of this type object, if there is just one: for messages."""
-        return str(self._columns[0]) if len(self._columns) == 1 else None
+        return str(self.columns[0]) if len(self.columns) == 1 else None
 
     def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:  # noqa: FBT001, FBT002
         super()._set_parent(parent, outer=outer, **kw)
@@ -79,9 +82,9 @@ class ReferenceType(TypeDecorator[Any]):
         listen_to_assignments()
 
     def copy(self, **kw: Any) -> Self:
-        """Return a copy that belongs to no column yet."""
+        """Return a copy that belongs to no column yet; a dialect works with such a one."""
         copied = super().copy(**kw)
-        copied._columns = ()  # noqa: SLF001
+        copied._columns, copied._copied_from = (), self  # noqa: SLF001
         return copied
 
     # -- writing ----------------------------------------------------------------------------------

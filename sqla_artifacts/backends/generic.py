@@ -39,6 +39,11 @@ _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "me
 # There, what stands before an @ is a container, as in abfs://container@account.example/path.
 _CONTAINERS = frozenset({"az", "abfs", "abfss", "adl"})
 
+# Protocols for which this package has an extra of its own.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"} | dict.fromkeys(
+    ("az", "abfs", "abfss"), "azure"
+)
+
 _LOCAL = frozenset({"file", "local"})
 
 
@@ -176,7 +181,9 @@ class GenericBackend:
             # An instance of our own, so that what follows changes nobody else's.
             fs, root = url_to_fs(url, skip_instance_cache=True, **options)
         except ImportError as error:
-            raise UnknownProtocolError(f"{self.url} cannot be opened: {error}") from error
+            extra = _EXTRAS.get(self._protocol)
+            hint = f' (pip install "sqla_artifacts[{extra}]")' if extra else ""
+            raise UnknownProtocolError(f"{self.url} cannot be opened: {error}{hint}") from error
         except ValueError as error:
             if "not known" not in str(error):
                 raise

@@ -108,9 +108,10 @@ class LocalBackend:
         of them, and a crash may leave part of them.
         """
         target = self._path(key)
+        scratch = self._own_scratch()
         directories = Directories(self._root, self._settled)
         directories.make(os.path.dirname(target))
-        with Temporaries(self._own_scratch(), self._numbers) as temporaries:
+        with Temporaries(scratch, self._numbers) as temporaries:
             temporary = temporaries.write(target, data)
             temporaries.flush()
             try:
@@ -173,6 +174,7 @@ class LocalBackend:
             scratch = self._scratch
             # Another process's after a fork; gone if somebody has cleaned up by hand.
             if scratch is None or scratch.pid != os.getpid() or not os.path.isdir(scratch.path):
+                self._settled.clear()
                 parent = os.path.join(self._root, TEMPORARY)
                 directories = Directories(self._root, self._settled)
                 directories.make(parent)
