@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, inspect
-from sqlalchemy.orm import Mapper, object_session
+from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.elements import ClauseElement
 
 if TYPE_CHECKING:
@@ -27,10 +27,15 @@ def _configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     for prop in mapper.column_attrs:
         assigned = getattr(getattr(prop.columns[0], "type", None), "assigned", None)
         if assigned is not None:
-            event.listen(getattr(class_, prop.key), "set", _wrapping(assigned), retval=True)
+            attribute = getattr(class_, prop.key)
+            event.listen(attribute, "set", _wrapping(assigned), retval=True)
+            event.listen(
+                attribute, "init_scalar", _wrapping_default(prop.key, assigned), retval=True
+            )
             wrapped[prop.key] = assigned
     if wrapped:
         event.listen(class_, "refresh", _expiring(wrapped))
+        event.listen(class_, "refresh_flush", _expiring(wrapped))
 
 
 def _wrapping(assigned: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -41,17 +46,29 @@ def _wrapping(assigned: Callable[[Any], Any]) -> Callable[..., Any]:
     return wrap
 
 
+def _wrapping_default(key: str, assigned: Callable[[Any], Any]) -> Callable[..., Any]:
+    def wrap(target: object, value: Any, held: dict[str, Any]) -> Any:
+        # The default of a dataclass, where it stays on the class until the flush.
+        if value is None or isinstance(value, ClauseElement):
+            return value
+        held[key] = assigned(value)
+        return held[key]
+
+    return wrap
+
+
 def _expiring(wrapped: dict[str, Callable[[Any], Any]]) -> Callable[..., None]:
     def expire(target: object, context: object, attributes: object) -> None:
-        # An ORM UPDATE that synchronizes the session has put the bare values there.
-        held = inspect(target).dict
+        # A column's default, or an ORM UPDATE that synchronizes the session, has put bare
+        # values there. They are in the database now: the next access loads their proxies.
+        state: Any = inspect(target)
         bare = [
             key
             for key, assigned in wrapped.items()
-            if held.get(key) is not None and assigned(held[key]) is not held[key]
+            if (value := state.dict.get(key)) is not None and assigned(value) is not value
         ]
-        session = object_session(target)
-        if bare and session is not None:
-            session.expire(target, bare)
+        if bare:
+            # Session.expire() does this, but not for what is being inserted.
+            state._expire_attributes(state.dict, bare)  # noqa: SLF001
 
     return expire

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, CreateEnginePlugin, Engine, Table, event
+from sqlalchemy import Connection, CreateEnginePlugin, Engine, Table, TypeDecorator, event
+from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import StatementError
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BindParameter
@@ -41,12 +41,14 @@ from .store import ArtifactStore
 from .types import ReferenceType
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, ClauseElement, MetaData
+    from sqlalchemy import URL, ClauseElement, Dialect, MetaData
     from sqlalchemy.engine.interfaces import (
         DBAPICursor,
         ExceptionContext,
         ExecutionContext,
     )
+    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.types import TypeEngine
 
 _WRITERS: dict[str, type[SQLiteWriter | PostgreSQLWriter]] = {
     "sqlite": SQLiteWriter,
@@ -77,7 +79,10 @@ def attach(
     Does no I/O. Raises :class:`StoreError` if there is another store of that name, and
     :class:`UnsafeTransactionError` for an engine on which nothing can be stored safely.
     """
-    sync = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+    # Importing AsyncEngine to ask isinstance() would need greenlet, which is not always there.
+    sync = cast("Engine", getattr(engine, "sync_engine", engine))
+    while isinstance(sync, OptionEngine):
+        sync = sync._proxied  # noqa: SLF001 (they share the dialect, so whatever binds has to listen)
     stores = stores_of(sync.dialect)
     if name in stores and stores[name] is not store:
         msg = f"this engine has another store {name!r}, {stores[name].url}: give this one a name"
@@ -90,6 +95,8 @@ def attach(
         schema = schema or metadata.schema
         ledger.install(metadata, schema=schema)
     writers = _listen(sync)
+    if name in writers:
+        writers[name].renew()  # the connections of the one that is replaced
     writers[name] = make(store, sync, name, schema)
     stores[name] = store
 
@@ -144,14 +151,22 @@ class _Hooks:
         context: ExecutionContext | None,
         executemany: bool,  # noqa: FBT001
     ) -> None:
-        if not getattr(getattr(context, "compiled", None), "binds", None):
+        compiled: Any = getattr(context, "compiled", None)
+        if not getattr(compiled, "binds", None):
             return  # a listener's BEGIN, say, between a statement's binding and its execution
+        if any(_holds(each.type, connection.dialect) for each in compiled.literal_execute_params):
+            msg = "a reference that is rendered into the statement is not stored: bind the value"
+            raise UnsafeTransactionError(msg)
         pending = take_pending(connection.dialect)
         for name in sorted({item.column_type.store for item in pending}):
             mine = [item for item in pending if item.column_type.store == name]
+            # Of two with one digest the last one counts: not that which is to be read back.
+            mine.sort(key=lambda item: not callable(item.payload.content))
             column_types = {item.column_type for item in mine}
             try:
-                target = _target(context, name, column_types)
+                *others, target = _targets(context, connection.dialect, name, column_types)
+                for other in others:  # their columns are registered before the payloads are
+                    self.writers[name].write(connection, [], other)
                 self.writers[name].write(connection, [item.payload for item in mine], target)
             except ArtifactError as error:
                 names = sorted(filter(None, (item.column_name for item in column_types)))
@@ -164,7 +179,7 @@ class _Hooks:
         statement = executing() if executing is not None else None
         early = context.execution_context is None and statement is not None
         if early and isinstance(error, StatementError):  # an ArtifactError has no parameters
-            error.params = _without_payloads(error.params, statement)
+            error.params = _without_payloads(error.params, statement, context.dialect)
 
     def engine_disposed(self, engine: Engine) -> None:
         for writer in self.writers.values():
@@ -185,41 +200,65 @@ def _listen(engine: Engine) -> dict[str, Writer]:
     return hooks.writers
 
 
-def _target(
-    context: ExecutionContext | None, store: str, column_types: set[ReferenceType]
-) -> Target:
-    """Return the columns that a statement is about to write references to.
+def _targets(
+    context: ExecutionContext | None,
+    dialect: Dialect,
+    store: str,
+    column_types: set[ReferenceType],
+) -> list[Target]:
+    """Return the columns that a statement is about to write references to, table by table.
 
     All of the table's artifact columns for INSERT, UPDATE and their like: which of them the
-    statement names makes no difference. The type's own column for typed text.
+    statement names makes no difference. Also those of a table that a value's type is from: that
+    of typed text, of a second INSERT inside the statement.
     """
     statement = getattr(getattr(context, "compiled", None), "statement", None)
-    table = statement.table if isinstance(statement, UpdateBase) else None
-    if isinstance(table, Table):  # an annotated copy of it, if the statement is the ORM's
-        columns = [column for column in table.columns if _holds(column.type, store)]
-    else:
-        columns = [column for item in column_types for column in item.columns]
-        tables = {column.table for column in columns}
-        table = tables.pop() if len(tables) == 1 else None
-    if not isinstance(table, Table) or not columns:
+    options = context.execution_options if context is not None else {}
+    translated = options.get("schema_translate_map") or {}
+    targets: dict[tuple[str | None, str], Target] = {}
+
+    def add(table: Any) -> None:
+        names = frozenset(c.name for c in table.columns if _holds(c.type, dialect, store))
+        if names:
+            schema = translated.get(table.schema, table.schema)
+            targets[table.schema, table.name] = Target(schema, table.name, names)
+
+    if isinstance(statement, UpdateBase) and isinstance(statement.table, Table):
+        add(statement.table)
+    known = set(targets)
+    for column_type in column_types:
+        found = [getattr(column, "table", None) for column in column_type.columns]
+        tables = {(t.schema, t.name): t for t in found if isinstance(t, Table)}
+        if len(tables) == 1:
+            add(*tables.values())
+        elif not known & (tables.keys() or known):
+            targets.clear()
+            break
+    if not targets:
         msg = (
             "it cannot be known which column will hold this reference: write to a Table's "
             "artifact column, or give text() the type of the very column, "
             'bindparam("x", type_=Model.__table__.c.x.type)'
         )
         raise UnsafeTransactionError(msg)
-    options = context.execution_options if context is not None else {}
-    schema = (options.get("schema_translate_map") or {}).get(table.schema, table.schema)
-    return Target(schema, table.name, frozenset(column.name for column in columns))
+    return list(targets.values())
 
 
-def _holds(column_type: Any, store: str | None = None) -> bool:
-    """Say whether a column of this type holds references, to one store or to any."""
-    column_type = getattr(column_type, "item_type", column_type)
-    return isinstance(column_type, ReferenceType) and store in {None, column_type.store}
+def _holds(column_type: TypeEngine[Any], dialect: Dialect, store: str | None = None) -> bool:
+    """Say whether a column of this type holds references, to one store or to any.
+
+    So does one of an array of them, and of a type that has ours inside.
+    """
+    column_type = column_type.dialect_impl(dialect)
+    if isinstance(column_type, ReferenceType):
+        return store in {None, column_type.store}
+    inside: Any = getattr(column_type, "item_type", None)
+    if isinstance(column_type, TypeDecorator):
+        inside = column_type.impl_instance
+    return inside is not None and _holds(inside, dialect, store)
 
 
-def _without_payloads(params: Any, statement: Any) -> Any:
+def _without_payloads(params: Any, statement: Any, dialect: Dialect) -> Any:
     """Replace the values that may be artifacts by the names of their types."""
     types: dict[str, Any] = {}
     for element in visitors.iterate(getattr(statement, "statement", statement)):
@@ -227,10 +266,12 @@ def _without_payloads(params: Any, statement: Any) -> Any:
             types.setdefault(element.key, element.type)
         elif isinstance(element, Table):
             types.update((column.key, column.type) for column in element.columns)
-    if not params or not any(map(_is_ours, types.values())):
+    if not params or not any(_is_ours(each, dialect) for each in types.values()):
         return params
     # A parameter of no type takes that of its column only where the statement is compiled.
-    shown = {k for k, v in types.items() if not _is_ours(v) and not isinstance(v, NullType)}
+    shown = {
+        k for k, v in types.items() if not _is_ours(v, dialect) and not isinstance(v, NullType)
+    }
 
     def replaced(row: dict[str, Any]) -> dict[str, Any]:
         return {k: v if k in shown else f"<{type(v).__qualname__}>" for k, v in row.items()}
@@ -238,5 +279,5 @@ def _without_payloads(params: Any, statement: Any) -> Any:
     return replaced(params) if isinstance(params, dict) else [replaced(row) for row in params]
 
 
-def _is_ours(column_type: Any) -> bool:
-    return isinstance(column_type, DigestOf) or _holds(column_type)
+def _is_ours(column_type: Any, dialect: Dialect) -> bool:
+    return isinstance(column_type, DigestOf) or _holds(column_type, dialect)

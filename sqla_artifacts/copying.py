@@ -8,6 +8,7 @@ that anybody waits for. The plain way reads, writes and hashes in turn.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -131,21 +132,27 @@ def write(descriptor: int, data: bytes, offset: int = 0) -> None:
 
 
 class _Follower:
-    """A thread that takes the digest of a file that grows."""
+    """Takes the digest of a file that grows, in a thread if there can be one."""
 
     def __init__(self, descriptor: int, algorithm: Algorithm) -> None:
         self._descriptor = descriptor
         self._hasher = hasher(algorithm)
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._offset = 0
         self._changed = threading.Condition()
         self._reached = 0
         self._ended = False
         self._abandoned = False
         self._error: Exception | None = None
-        # A daemon, for the one case in which it is not joined: an interrupt during the join.
-        self._thread = threading.Thread(target=self._follow, name="artifact digest", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        # A daemon, for the one case in which it is not joined: an interrupt during the join.
+        thread = threading.Thread(target=self._follow, name="artifact digest", daemon=True)
+        # There are limits to threads, and none starts when the interpreter is about to end.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            self._thread = thread
         return self
 
     def __exit__(
@@ -158,12 +165,16 @@ class _Follower:
             self._ended = True
             self._abandoned = kind is not None
             self._changed.notify()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if kind is None and self._error is not None:
             raise self._error
 
     def reached(self, size: int) -> None:
         """Say how long the file is by now; raise what has stopped the thread, if it has."""
+        if self._thread is None:
+            self._catch_up(size)
+            return
         with self._changed:
             if self._error is not None:
                 raise self._error
@@ -176,24 +187,22 @@ class _Follower:
 
     def _follow(self) -> None:
         try:
-            buffer = memoryview(bytearray(CHUNK))
-            offset = 0
-            while size := self._wait(offset):
-                while offset < size and not self._abandoned:
-                    count = os.preadv(self._descriptor, [buffer[: size - offset]], offset)
-                    _check_count(count)
-                    self._hasher.update(buffer[:count])
-                    offset += count
+            while self._wait():
+                self._catch_up(self._reached)
         except Exception as error:  # noqa: BLE001 - raised where the copy is made
             self._error = error
 
-    def _wait(self, offset: int) -> int:
-        """Wait for more; return the size by then, or 0 at the end."""
+    def _wait(self) -> bool:
+        """Wait for more, or for the end; say whether there is more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._reached > offset)
-            return 0 if self._abandoned or self._reached == offset else self._reached
+            self._changed.wait_for(lambda: self._ended or self._reached > self._offset)
+            return self._reached > self._offset and not self._abandoned
 
-
-def _check_count(count: int) -> None:
-    if not count:
-        raise OSError(errno.EIO, "the copy is shorter than what was copied")
+    def _catch_up(self, size: int) -> None:
+        while self._offset < size and not self._abandoned:
+            wanted = self._buffer[: size - self._offset]
+            count = os.preadv(self._descriptor, [wanted], self._offset)
+            if not count:
+                raise OSError(errno.EIO, "the copy is shorter than what was copied")
+            self._hasher.update(wanted[:count])
+            self._offset += count

@@ -207,7 +207,7 @@ def _dump_numpy(value: Any, fp: BinaryIO, info: Info) -> None:
     try:
         np.lib.format.write_array_header_1_0(fp, header)
     except ValueError:  # a long header, or field names beyond Latin-1
-        np.lib.format.write_array(fp, array, allow_pickle=False)
+        np.lib.format.write_array(fp, array, version=(3, 0), allow_pickle=False)
         return
     if array.nbytes:
         fp.write(array.reshape(-1).view(np.uint8).data)
@@ -225,10 +225,15 @@ def _from_numpy(data: bytes, info: Info) -> np.ndarray[Any, Any]:
 
     head = io.BytesIO(data[: 1 << 16])
     if np.lib.format.read_magic(head) != (1, 0):
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        # What was stored is read: NumPy's own limit is for headers that nobody vouches for.
+        array = np.lib.format.read_array(
+            io.BytesIO(data), allow_pickle=False, max_header_size=len(data)
+        )
         array.setflags(write=False)
         return array
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(head)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
+        head, max_header_size=len(data)
+    )
     if dtype.hasobject:
         msg = "an array of Python objects is never read"
         raise ValueError(msg)

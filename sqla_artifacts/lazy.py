@@ -17,6 +17,7 @@ reference yet. Proxies are safe to share between threads.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
@@ -80,9 +81,15 @@ class Origin(NamedTuple):
 
     def decode(self, reference: Reference) -> Any:
         """Fetch, verify and decode a value."""
-        try:
+        with self.naming_column():
             datatype = self.datatype(reference)
             return datatype.decode(self.store.get(reference))
+
+    @contextlib.contextmanager
+    def naming_column(self) -> Iterator[None]:
+        """Have errors say which column's value they are about."""
+        try:
+            yield
         except ArtifactError as error:
             error.column = error.column or self.column
             raise
@@ -92,6 +99,9 @@ class Proxy(ABC):
     """What both proxies share: the reference, and where it came from."""
 
     __slots__ = ("__weakref__", "_origin", "_text")
+
+    given: bool
+    """Whether the value was assigned, and did not come from a store."""
 
     def __init__(self, origin: Origin | None, text: str | None) -> None:
         self._origin = origin
@@ -138,8 +148,9 @@ class Proxy(ABC):
         """Prepare the value to be stored again, its bytes read only if need be."""
 
     def settle(self, origin: Origin, text: str) -> None:
-        """Take the reference that a flush has made."""
-        self._origin, self._text = origin, text
+        """Take the reference that a flush has made; what came from a store keeps its own."""
+        if self._text is None or self.given:
+            self._origin, self._text = origin, text
 
 
 class Lazy(Proxy, Generic[T_co]):
@@ -149,9 +160,6 @@ class Lazy(Proxy, Generic[T_co]):
 
     x: T_co | Empty
     """The value if it has been unpacked, else :data:`EMPTY`."""
-
-    given: bool
-    """Whether ``x`` was assigned, and did not come from the store."""
 
     def __init__(
         self, value: T_co | Empty = EMPTY, *, origin: Origin | None = None, text: str | None = None
@@ -202,17 +210,20 @@ class Lazy(Proxy, Generic[T_co]):
 
     def open(self) -> BinaryIO:
         """Open the encoded bytes as a seekable stream, as ``ArtifactStore.open`` does."""
-        return self.store.open(self.reference)
+        with self._stored[0].naming_column():
+            return self.store.open(self.reference)
 
     def read_bytes(self) -> bytes:
         """Return the encoded bytes, verified."""
-        return self.store.get(self.reference)
+        with self._stored[0].naming_column():
+            return self.store.get(self.reference)
 
     @property
     def media_type(self) -> str | None:
         """The media type of the encoded bytes, if the datatype has one."""
         origin, text = self._stored
-        return origin.datatype(parse(text)).media_type
+        with origin.naming_column():
+            return origin.datatype(parse(text)).media_type
 
 
 def unpack(value: Any) -> Any:

@@ -60,13 +60,13 @@ class Reference(NamedTuple):
         return os.fsdecode(unquote_to_bytes(self.label))
 
 
-def parse(text: str) -> Reference:
-    """Read a reference.
+def parse(text: object) -> Reference:
+    """Read a reference, which is a ``str``, whatever else a database may hold.
 
     Raises :class:`InvalidReferenceError` for whatever :func:`str` of a
     :class:`Reference` could not have written.
     """
-    match = _REFERENCE.fullmatch(text)
+    match = _REFERENCE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         msg = f"{_shorten(text)} is not a reference of the form &:kind:digest:size:label"
         raise InvalidReferenceError(msg)
@@ -94,7 +94,9 @@ def label_of(name: str) -> str:
     return quote_from_bytes(raw, safe="")
 
 
-def _shorten(text: str, limit: int = 120) -> str:
+def _shorten(text: object, limit: int = 120) -> str:
+    if not isinstance(text, str):
+        return f"a {type(text).__name__}"
     return repr(text[:limit]) + ("…" if len(text) > limit else "")
 
 

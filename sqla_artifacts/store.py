@@ -227,17 +227,16 @@ class ArtifactStore:
 
     # -- writing: for the ledger, which knows what may be written, and when ---------------------
 
-    def prepare(self) -> None:
-        """Make sure that ``store.json`` is there, so that nobody has to look for it again."""
-        self._identity.create()
+    def prepare(self) -> str:
+        """Make sure that ``store.json`` is there, and return the store's id."""
+        return self._identity.create().id
 
-    def claim(self, owner: Mapping[str, str | None]) -> str:
-        """Make sure that this store belongs to a database, and return the store's id.
+    def claim(self, owner: Mapping[str, str | None]) -> None:
+        """Make sure that this store belongs to a database.
 
         A store without an owner becomes this owner's. Raises :class:`ForeignStoreError`.
         """
         self._identity.claim(owner)
-        return self._identity.create().id
 
     def put(self, payloads: Sequence[tuple[Payload, int]]) -> None:
         """Store payloads under their generations, all durable on return.

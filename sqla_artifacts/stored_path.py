@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from . import transfer
 from .checkout import check_out, open_member, unpack_to
 from .digest import verify
-from .errors import ArtifactError, BlobNotFoundError
+from .errors import BlobNotFoundError
 from .lazy import Origin, Proxy
 from .payload import Payload
 from .source import Source, name_of, stage_source
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .payload import Stage
     from .reference import Reference
+    from .store import ArtifactStore
 
 
 class StoredPath(Proxy, os.PathLike[str]):
@@ -39,7 +40,7 @@ class StoredPath(Proxy, os.PathLike[str]):
     An ``os.PathLike``: whatever wants a path gets that of the shared, read-only checkout.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_source", "given")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class StoredPath(Proxy, os.PathLike[str]):
     ) -> None:
         super().__init__(origin, text)
         self._source = source
+        self.given = source is not None
 
     def __repr__(self) -> str:
         about = "not flushed" if self._text is None else f"{self.reference.kind} {self.size} bytes"
@@ -80,7 +82,8 @@ class StoredPath(Proxy, os.PathLike[str]):
         """The members of a directory by their paths; of a file, none. Fetches the manifest."""
         if not self.is_dir:
             return {}
-        manifest = parse_manifest(self.store.get(self.reference))
+        with self._stored[0].naming_column():
+            manifest = parse_manifest(self.store.get(self.reference))
         return {member.path: member for member in manifest.members if member.path != "."}
 
     def unpack(self, to: str | os.PathLike[str] | None = None) -> Path:
@@ -93,13 +96,10 @@ class StoredPath(Proxy, os.PathLike[str]):
         Raises :class:`~sqla_artifacts.errors.UnpackError` where there is something of that
         name already, and what ``ArtifactStore.get`` raises.
         """
-        try:
+        with self._stored[0].naming_column():
             if to is None:
                 return check_out(self.store, self.reference)
             return unpack_to(self.store, self.reference, Path(to))
-        except ArtifactError as error:
-            error.column = error.column or (self._origin.column if self._origin else None)
-            raise
 
     async def aunpack(self, to: str | os.PathLike[str] | None = None) -> Path:
         """Return what :meth:`unpack` does, without holding up the event loop."""
@@ -111,36 +111,39 @@ class StoredPath(Proxy, os.PathLike[str]):
             return stage_source(cast("Source", self._source), stage)
         reference = self.reference
         if self.store.algorithm == stage.algorithm:
-            return reference, Payload(reference.digest, -1, self._read_back)
+            content = partial(_read_back, self.store, reference, self._source)
+            return reference, Payload(reference.digest, -1, content)
         with tempfile.TemporaryDirectory() as directory:
             return stage_source(self.unpack(directory), stage)
 
-    def _read_back(self) -> Payload:
-        store, reference = self.store, self.reference
-        try:
-            payload = store.payload(reference.digest)
-        except BlobNotFoundError:
-            if self._source is None:
-                raise
-            # The flush that gave the reference may have failed before anything was stored.
-            staged, payload = stage_source(self._source, store.stage)
-            verify(staged.digest, reference.digest)
-            return payload
-        if reference.kind == "tree":
-            with payload.open() as stream:
-                manifest = parse_manifest(stream.read())
-            payload.parts = tuple(
-                Payload(part.digest, part.size, partial(store.payload, part.digest))
-                for part in manifest.parts
-            )
-        return payload
-
     def open(self, member: str | None = None) -> BinaryIO:
         """Open the file, or a member of the directory, as a seekable stream, from the store."""
-        if member is None and not self.is_dir:
-            return self.store.open(self.reference)
-        return open_member(self.store, self.reference, member)
+        with self._stored[0].naming_column():
+            if member is None and not self.is_dir:
+                return self.store.open(self.reference)
+            return open_member(self.store, self.reference, member)
 
 
 def _stored_path(origin: Origin, text: str) -> StoredPath:
     return StoredPath(origin=origin, text=text)
+
+
+def _read_back(store: ArtifactStore, reference: Reference, source: Source | None) -> Payload:
+    """Read a file, or a tree's manifest, back from the store that holds it."""
+    try:
+        payload = store.payload(reference.digest)
+    except BlobNotFoundError:
+        if source is None:
+            raise
+        # The flush that gave the reference may have failed before anything was stored.
+        staged, payload = stage_source(source, store.stage)
+        verify(staged.digest, reference.digest)
+        return payload
+    if reference.kind == "tree":
+        with payload.open() as stream:
+            manifest = parse_manifest(stream.read())
+        payload.parts = tuple(
+            Payload(part.digest, part.size, partial(store.payload, part.digest))
+            for part in manifest.parts
+        )
+    return payload

@@ -17,6 +17,7 @@ and ``.reference`` are SQL expressions. An index on the digest serves the compar
 from __future__ import annotations
 
 import contextlib
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Column, Dialect, String, Text, TypeDecorator
@@ -124,6 +125,8 @@ class ReferenceType(TypeDecorator[Any]):
         if isinstance(value, Reference):
             return value.digest
         self.check_comparable(value)
+        if isinstance(value, Proxy) and value.stored:
+            value = copy(value)  # as it is stored, whatever has become of the object since
         with self._naming_column():
             return self._stage(value, self._store(dialect).stage)[0].digest
 
@@ -253,7 +256,8 @@ class Artifact(ReferenceType):
 
     def check_comparable(self, value: Any) -> None:
         """Refuse to compare by value unless the datatype is deterministic."""
-        if not (self.datatype.deterministic or isinstance(value, Lazy | Reference)):
+        stored = isinstance(value, Reference) or (isinstance(value, Lazy) and value.stored)
+        if not (stored or self.datatype.deterministic):
             msg = (
                 f"datatype {self.datatype.identifier!r} may encode equal values differently, so a "
                 "column of it cannot be compared with a value: compare with a loaded proxy, a "

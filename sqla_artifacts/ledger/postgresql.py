@@ -35,7 +35,7 @@ from sqlalchemy import Connection, Engine, Row, StaticPool, text
 from ..errors import LedgerBusyError, UnsafeTransactionError
 from .connections import OwnConnections
 from .sql import POSTGRESQL as SQL
-from .writer import Target, check_names, no_identity, no_ledger
+from .writer import Target, check_names, no_identity, no_ledger, no_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,9 +76,7 @@ class PostgreSQLWriter:
     def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
         """Store payloads under the protection of the connection's transaction."""
         begun = self._begin(connection, target)
-        if begun.relation is None:
-            return  # there is no such table, as the statement is about to say
-        self._refuse_relation(begun)
+        self._refuse_relation(begun, target)
         ledger_id, store_id = self._claimed or self._claim()
 
         def look(digests: Iterable[str]) -> _Look:
@@ -113,6 +111,8 @@ class PostgreSQLWriter:
         unknown = target.columns.difference(seen.columns)
         if unknown:
             self._note(store_id, begun.schema, begun.relation, sorted(unknown))
+            # Whoever dooms a blob after the look that counts has to know of the columns, too.
+            seen = look(wanted)
         self._store(store_id, wanted, look, seen)
 
     def renew(self) -> None:
@@ -123,7 +123,7 @@ class PostgreSQLWriter:
 
     def _begin(self, connection: Connection, target: Target) -> Row[Any]:
         """W1: have the transaction's id assigned, and learn where its references will be."""
-        quote = connection.dialect.identifier_preparer.quote_identifier
+        quote = connection.dialect.identifier_preparer.quote  # as in the statement to come
         relation = ".".join(quote(part) for part in (target.schema, target.table) if part)
         begun = connection.execute(
             text(SQL["begin"]),
@@ -207,18 +207,22 @@ class PostgreSQLWriter:
         with self._own.begin() as own:
             ledger = own.scalar(self._text("identity"))
             if ledger is None:
-                raise no_identity()
+                raise no_identity(self._schema)
             database = str(own.scalar(text(SQL["database"])))
             system = own.scalar(text(SQL["system"])) if own.scalar(text(SQL["may"])) else None
-            store_id = self.store.claim({"ledger": ledger, "database": database, "system": system})
+            store_id = self.store.prepare()
             name = {"store": store_id, "name": self._name}
             own.execute(self._text("name"), name)
             rows = own.execute(self._text("names"), name).all()
             check_names([(row.id, row.name) for row in rows], store_id, self._name, self.store.url)
+            self.store.claim({"ledger": ledger, "database": database, "system": system})
         self._claimed = (ledger, store_id)
         return self._claimed
 
-    def _refuse_relation(self, begun: Row[Any]) -> None:
+    def _refuse_relation(self, begun: Row[Any], target: Target) -> None:
+        if begun.relation is None:
+            # Nor is it left to the statement to say so: the table may be there by then.
+            raise no_table(target.table)
         if begun.persistence == "t" or begun.relkind not in {"r", "p"}:
             what = "temporary table" if begun.persistence == "t" else "view or foreign table"
             msg = f"the {what} {begun.relation!r} cannot hold references: no collector sees them"

@@ -77,6 +77,15 @@ POSTGRESQL = {
 SQLITE = {
     "lock": "UPDATE {ledger}.artifact_blob SET digest = digest WHERE digest = ''",
     "identity": "SELECT id FROM {ledger}.artifact_ledger",
+    # A temporary table hides the one that it is named like.
+    "relation": """
+        SELECT 'temporary ' || type FROM sqlite_temp_master
+        WHERE coalesce(lower(:schema), 'temp') = 'temp' AND type IN ('table', 'view')
+            AND lower(name) = lower(:table)
+        UNION ALL
+        SELECT type FROM {schema}.sqlite_master
+        WHERE type IN ('table', 'view') AND lower(name) = lower(:table)
+        """,
     "names": "SELECT id, name FROM {ledger}.artifact_store WHERE id = :store OR name = :name",
     "name": "INSERT INTO {ledger}.artifact_store (id, name) VALUES (:store, :name)",
     "column": """

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from ..errors import UnsafeTransactionError
 from .sql import SQLITE as SQL
-from .writer import Target, check_names, no_identity, no_ledger
+from .writer import Target, check_names, no_identity, no_ledger, no_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +37,9 @@ class SQLiteWriter:
         self.store = store
         self._name = name
         self._schema = schema
-        self._claimed: tuple[str, str] | None = None
-        quoted = engine.dialect.identifier_preparer.quote_identifier(schema or "main")
+        self._claimed: str | None = None
+        self._quote = engine.dialect.identifier_preparer.quote_identifier
+        quoted = self._quote(schema or "main")
         self._sql = {key: text(sql.replace("{ledger}", quoted)) for key, sql in SQL.items()}
 
     def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
@@ -46,9 +47,7 @@ class SQLiteWriter:
         self._lock(connection)
         store_id = self._claim(connection)
         schema = target.schema or "main"
-        if schema == "temp":
-            msg = f"the temporary table {target.table!r} cannot hold references: no other sees it"
-            raise UnsafeTransactionError(msg)
+        self._refuse_relation(connection, target, schema)
         for column in sorted(target.columns):
             row = {"store": store_id, "schema": schema, "table": target.table, "column": column}
             connection.execute(self._sql["column"], row)
@@ -72,16 +71,27 @@ class SQLiteWriter:
             )
             raise UnsafeTransactionError(msg)
 
+    def _refuse_relation(self, connection: Connection, target: Target, schema: str) -> None:
+        sql = SQL["relation"].replace("{schema}", self._quote(schema))
+        asked = {"schema": target.schema, "table": target.table}
+        kinds = connection.scalars(text(sql), asked).all()
+        if not kinds:
+            raise no_table(target.table)
+        if kinds[0] != "table":
+            msg = f"the {kinds[0]} {target.table!r} cannot hold references: no collector sees them"
+            raise UnsafeTransactionError(msg)
+
     def _claim(self, connection: Connection) -> str:
         ledger = connection.scalar(self._sql["identity"])
         if ledger is None:
-            raise no_identity()
-        if self._claimed is None or self._claimed[0] != ledger:
-            self._claimed = (ledger, self.store.claim({"ledger": ledger}))
-        store_id = self._claimed[1]
+            raise no_identity(self._schema)
+        store_id = self.store.prepare()
         name = {"store": store_id, "name": self._name}
         rows = connection.execute(self._sql["names"], name).all()
         check_names([(row.id, row.name) for row in rows], store_id, self._name, self.store.url)
+        if self._claimed != ledger:
+            self.store.claim({"ledger": ledger})
+            self._claimed = ledger
         if not rows:
             connection.execute(self._sql["name"], name)
         return store_id
@@ -94,7 +104,8 @@ class SQLiteWriter:
         if parts:
             self._store(connection, store_id, parts)
         generations = {row.digest: row.generation for row in known}
-        self.store.put([(payload, generations[payload.digest]) for payload in missing])
+        if missing:
+            self.store.put([(payload, generations[payload.digest]) for payload in missing])
         rows = [
             {
                 "store": store_id,

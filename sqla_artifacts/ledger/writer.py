@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..errors import NoLedgerError, StoreError
+from ..errors import NoLedgerError, StoreError, UnsafeTransactionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,9 +66,17 @@ def no_ledger(schema: str | None) -> NoLedgerError:
     )
 
 
-def no_identity() -> NoLedgerError:
+def no_identity(schema: str | None) -> NoLedgerError:
     """Return the error for tables that a revision made without their identity."""
+    arguments = f"schema={schema!r}" if schema else ""
     return NoLedgerError(
-        "the ledger has no identity: add op.execute(sqla_artifacts.ledger.identity()) to the "
-        "revision that makes its tables"
+        f"the ledger has no identity: add op.execute(sqla_artifacts.ledger.identity({arguments})) "
+        "to the revision that makes its tables"
+    )
+
+
+def no_table(name: str) -> UnsafeTransactionError:
+    """Return the error for a table that cannot be found."""
+    return UnsafeTransactionError(
+        f"there is no table {name!r} that could hold this reference, or its schema has to be named"
     )
