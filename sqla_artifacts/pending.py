@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
+from .errors import NotAttachedError
+
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
@@ -56,3 +58,17 @@ def stores_of(dialect: Dialect) -> dict[str, ArtifactStore]:
     """
     stores: dict[str, ArtifactStore] = dialect.__dict__.setdefault("_artifact_stores", {})
     return stores
+
+
+def store_of(dialect: Dialect, name: str) -> ArtifactStore:
+    """Return the store of that name. Raises :class:`NotAttachedError`."""
+    stores = stores_of(dialect)
+    if name not in stores:
+        attached = ", ".join(map(repr, stores)) or "none"
+        argument = "" if name == "default" else f", name={name!r}"
+        msg = (
+            f"no store {name!r} is attached to this engine (attached: {attached}): call "
+            f"ArtifactStore(url).attach(engine{argument}) before the first statement"
+        )
+        raise NotAttachedError(msg)
+    return stores[name]

@@ -29,12 +29,11 @@ from .errors import (
     ArtifactError,
     ComparisonError,
     InvalidReferenceError,
-    NotAttachedError,
     StoreWriteError,
 )
 from .lazy import Lazy, Origin, Proxy
 from .payload import Payload, Stage
-from .pending import Pending, add_pending, stores_of
+from .pending import Pending, add_pending, store_of, stores_of
 from .reference import Kind, Reference, parse
 from .source import stage_source
 from .stored_path import StoredPath
@@ -149,18 +148,8 @@ class ReferenceType(TypeDecorator[Any]):
         raise NotImplementedError
 
     def _store(self, dialect: Dialect) -> ArtifactStore:
-        try:
-            return stores_of(dialect)[self.store]
-        except KeyError:
-            attached = ", ".join(map(repr, stores_of(dialect))) or "none"
-            name = "" if self.store == "default" else f", name={self.store!r}"
-            msg = (
-                f"no store {self.store!r} is attached to this engine (attached: {attached}): call "
-                f"ArtifactStore(url).attach(engine{name}) before the first statement"
-            )
-            error = NotAttachedError(msg)
-            error.column = self.column_name
-            raise error from None
+        with self._naming_column():
+            return store_of(dialect, self.store)
 
     # -- reading ----------------------------------------------------------------------------------
 
