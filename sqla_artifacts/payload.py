@@ -30,15 +30,12 @@ if TYPE_CHECKING:
 
 
 class StagedFile:
-    """A complete file of ours that a backend may move to its final place."""
+    """A complete file of ours that a backend may link to its final place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: object = None) -> None:
         self.path = path
-        self._remove = weakref.finalize(self, _unlink, os.fspath(path))
-
-    def release(self) -> None:
-        """Give the file away: it has been moved."""
-        self._remove.detach()
+        self._owner = owner
+        weakref.finalize(self, _unlink, os.fspath(path), os.getpid())
 
 
 @dataclass(slots=True, eq=False)
@@ -116,16 +113,23 @@ class Stage:
     """A directory where payloads wait to be stored.
 
     A local backend offers one on its own file system, so that storing is a link; for other
-    backends it is the system's directory for temporary files.
+    backends it is the system's directory for temporary files. What is staged keeps ``owner``
+    alive, with which the directory would go.
 
     Thread-safe. ``fast`` switches the platform's fast ways of copying.
     """
 
     def __init__(
-        self, algorithm: Algorithm, directory: Path | None = None, *, fast: bool = True
+        self,
+        algorithm: Algorithm,
+        directory: Path | None = None,
+        *,
+        owner: object = None,
+        fast: bool = True,
     ) -> None:
         self.algorithm = algorithm
         self._directory = directory
+        self._owner = owner
         self._fast = fast
 
     def data(self, data: bytes) -> Payload:
@@ -172,9 +176,11 @@ class Stage:
     def new_file(self) -> tuple[BinaryIO, StagedFile]:
         """Open a new staged file for writing; whoever asked for it closes it."""
         descriptor, name = tempfile.mkstemp(prefix="staged-", dir=self._directory)
-        return os.fdopen(descriptor, "wb"), StagedFile(Path(name))
+        return os.fdopen(descriptor, "wb"), StagedFile(Path(name), self._owner)
 
 
-def _unlink(path: str) -> None:
+def _unlink(path: str, pid: int) -> None:
+    if pid != os.getpid():
+        return  # a forked child: the file is its parent's
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108: at interpreter exit pathlib may be gone
+        os.unlink(path)  # at interpreter exit pathlib may be gone

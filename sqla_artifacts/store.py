@@ -115,7 +115,7 @@ class ArtifactStore:
     @property
     def stage(self) -> Stage:
         """Where payloads wait to be stored; a forked process gets one of its own."""
-        return Stage(self.algorithm, self.backend.staging)
+        return Stage(self.algorithm, self.backend.staging, owner=self.backend)
 
     def attach(
         self,

@@ -271,7 +271,7 @@ class LazyArtifact(Artifact):
 
 
 class FileDir(ReferenceType):
-    """A file or a directory, read as a :class:`~.lazy.StoredPath`.
+    """A file or a directory, read as a :class:`~.stored_path.StoredPath`.
 
     Takes what :mod:`.source` lists.
     """

@@ -141,6 +141,21 @@ def test_a_rolled_back_value_can_be_stored_again(session, sample):
     assert (new.note.unpack(), new.run.open().read(), new.data) == ("note", b"run", b"data")
 
 
+def test_a_value_that_changed_since_a_rollback_is_stored_as_it_is_now(session, sample):
+    value = {"a": 1}
+    new = sample(model=value)
+    for number in (1, 2):
+        value["a"] = number
+        session.add(new)
+        session.flush()
+        held = session.scalars(select(sample.model.reference)).one()
+        assert held == str(new.model.reference)
+        if number == 1:
+            session.rollback()
+    session.commit()
+    assert new.model.unpack() == {"a": 2}
+
+
 def test_refresh_and_expire_load_anew(engine, session, row, sample):
     row.note.unpack()
     with Session(engine) as other:

@@ -17,10 +17,8 @@ from sqla_artifacts.ledger import install
 from sqla_artifacts.payload import Stage
 
 from .programs.checks import blob_files, check_usable, mere_user, refused, run, temporary_files
+from .programs.full import LARGE, MIB, rows
 from .programs.model import Base, Sample, attach
-
-LARGE = 9 << 20  # more than what waits in memory
-MIB = 1 << 20
 
 
 @pytest.fixture
@@ -242,26 +240,8 @@ def test_a_store_that_may_not_be_written_to(session, store, tmp_path):
     check_usable(session)
 
 
-def too_large(place):
-    """Rows that need more than 4 MiB in one file: staged, in memory, packed, among others."""
-    (place / "run").mkdir()
-    (place / "packs").mkdir()
-    (place / "run" / "large").write_bytes(bytes(LARGE))
-    for number in range(LARGE // MIB):
-        (place / "packs" / str(number)).write_bytes(bytes([number]) * (MIB - 1))
-    return {
-        "file": [Sample(file=place / "run" / "large")],
-        "file, a stream": [Sample(file=("large", io.BytesIO(bytes(LARGE))))],
-        "file, a tree": [Sample(file=place / "run")],
-        "file, a pack": [Sample(file=place / "packs")],
-        "model": [Sample(model=bytes(LARGE))],
-        "data": [Sample(data=bytes(7 * MIB))],
-        "data, many": [Sample(data=bytes([number]) * 5 * MIB) for number in range(20)],
-    }
-
-
 def test_files_that_may_not_become_so_large(session, store, tmp_path):
-    for name, samples in too_large(tmp_path).items():
+    for name, samples in rows(tmp_path).items():
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4 * MIB, limits[1]))
         try:

@@ -69,6 +69,11 @@ def test_dataclasses(engine, session, tmp_path):
     session.commit()
     assert (record.model.unpack(), record.steps.unpack()) == ({"a": 1}, [])
     assert record.tag.unpack() == "a tag"
+    untouched = Record({})
+    session.add(untouched)
+    session.flush()
+    assert type(untouched.tag) is Lazy
+    assert untouched.tag.stored
 
 
 def test_columns_with_defaults_are_proxies_after_the_flush(engine, session, tmp_path):

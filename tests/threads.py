@@ -10,16 +10,12 @@ DEADLINE = 60
 
 def together(*functions):
     """Run each function in a thread of its own, and return their results in order."""
-    futures = [_start(function) for function in functions]
+    futures = [start(function) for function in functions]
     return [future.result(DEADLINE) for future in futures]
 
 
-def barrier(parties):
-    """A barrier at which nobody waits for ever."""
-    return threading.Barrier(parties, timeout=DEADLINE)
-
-
-def _start(function):
+def start(function):
+    """Run a function in a thread, and return the future of its result."""
     future = Future()
 
     def run():
@@ -31,6 +27,11 @@ def _start(function):
     # A daemon, so that one that hangs does not keep the process from ending.
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+def barrier(parties):
+    """A barrier at which nobody waits for ever."""
+    return threading.Barrier(parties, timeout=DEADLINE)
 
 
 def until(condition):

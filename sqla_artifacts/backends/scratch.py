@@ -19,10 +19,6 @@ import os
 import sys
 import tempfile
 import weakref
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 if sys.platform == "win32":
     import msvcrt
@@ -41,26 +37,19 @@ else:
 
 _NAME = "lock"
 
-# What removes those directories whose Scratch is gone while there is still a file in them.
-_lingering: dict[str, Callable[[], object]] = {}
-
 
 class Scratch:
     """A directory that is this process's own, under ``parent``; made and locked at once.
 
     Making one removes those beside it that were left behind. It goes with this object, or when the
-    process ends; a file that is still in it then keeps it, at most until the end of the process.
+    process ends; whoever keeps files there keeps this object, too.
     """
 
     def __init__(self, parent: str) -> None:
-        for path, leave in list(_lingering.items()):
-            _give_up(path, leave)
         self.pid = os.getpid()
         self.path, descriptor = _claim(parent)
-        # At exit finalizers run last in, first out: this one after those of the files that will
-        # be staged here, if it waits until then, for which it must outlive this object.
-        leave = weakref.finalize(Scratch, _leave, self.path, descriptor, self.pid)
-        weakref.finalize(self, _give_up, self.path, leave).atexit = False
+        # At exit finalizers run last in, first out: this one after those of the staged files.
+        weakref.finalize(self, _leave, self.path, descriptor, self.pid)
         with os.scandir(parent) as entries:
             others = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         for other in others:
@@ -114,28 +103,12 @@ def _sweep(path: str) -> None:
         os.rmdir(path)
 
 
-def _give_up(path: str, leave: Callable[[], object]) -> None:
-    """Leave a directory, now if it is empty, else later."""
-    if _is_empty(path):
-        _lingering.pop(path, None)
-        leave()
-    else:
-        _lingering[path] = leave
-
-
 def _leave(path: str, descriptor: int, pid: int) -> None:
     """Give up the lock, and remove the directory if it is empty."""
     if pid != os.getpid():
         return  # a forked child, which may be writing there and goes on holding the lock
     with contextlib.suppress(OSError):
         os.close(descriptor)
-        if _is_empty(path):
+        if os.listdir(path) == [_NAME]:
             os.unlink(os.path.join(path, _NAME))
             os.rmdir(path)
-
-
-def _is_empty(path: str) -> bool:
-    try:
-        return os.listdir(path) == [_NAME]
-    except FileNotFoundError:
-        return True

@@ -28,7 +28,7 @@ def payload(data):
 
 def staged(backend, data):
     """A payload in a staged file, where `backend` wants them or in a temporary directory."""
-    stage = Stage("blake3", backend.staging)
+    stage = Stage("blake3", backend.staging, owner=backend)
     with stage.file() as (fp, file):
         fp.write(data)
     # The temporary directory lasts as long as its stage.

@@ -31,7 +31,7 @@ from sqla_artifacts.backends.local import LocalBackend
 from sqla_artifacts.payload import Payload, Stage
 
 def payloads(backend, count, size=100):
-    stage = Stage("blake3", backend.staging)
+    stage = Stage("blake3", backend.staging, owner=backend)
     for number in range(count):
         data = bytes([number]) * size
         yield f"blobs/aa/{number % 3:02}/{number}", (

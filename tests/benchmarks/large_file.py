@@ -27,7 +27,7 @@ STEP = 8 << 20
 def store(source, place):
     backend = LocalBackend(place)
     with source.open("rb") as fp:
-        payload = Stage("blake3", backend.staging).copy(fp.fileno(), source.name)
+        payload = Stage("blake3", backend.staging, owner=backend).copy(fp.fileno(), source.name)
     digest = payload.digest
     backend.put([(f"blobs/{digest[:2]}/{digest[2:4]}/{digest}", payload)])
 

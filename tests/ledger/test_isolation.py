@@ -39,8 +39,9 @@ def test_a_snapshot_older_than_the_blob(make_scene, database, isolation):
     assert len(scene.puts) == 2  # the snapshot did not hide that the value was there
 
 
+@pytest.mark.parametrize("taken", [False, True], ids=["doomed", "taken"])
 @pytest.mark.parametrize(("database", "isolation"), ISOLATIONS)
-def test_a_snapshot_older_than_the_doom(make_scene, make_collector, database, isolation):
+def test_a_snapshot_older_than_the_doom(make_scene, make_collector, database, isolation, taken):
     scene = make_scene(database)
     collector = make_collector(scene)
     scene.commit(b"value")
@@ -49,7 +50,7 @@ def test_a_snapshot_older_than_the_doom(make_scene, make_collector, database, is
         assert connection.scalar(select(scene.table.c.id)) == 1
         with scene.engine.begin() as other:
             other.execute(scene.table.delete())
-        collector.mark()
+        (collector.collect if taken else collector.mark)()
         scene.put(connection, b"value")
         connection.commit()
     collector.collect()
@@ -79,9 +80,9 @@ def test_a_null_pool(make_scene, database):
     assert scene.check() == set()
 
 
-@pytest.mark.parametrize("database", BOTH)
-def test_eight_threads_on_a_pool_of_four(make_scene, database):
-    options = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
+@pytest.mark.parametrize(("database", "isolation"), [("sqlite", "SERIALIZABLE"), *ISOLATIONS[:3]])
+def test_eight_threads_on_a_pool_of_four(make_scene, database, isolation):
+    options = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30, "isolation_level": isolation}
     if database == "sqlite":
         options["connect_args"] = {"timeout": 30}
     scene = make_scene(database, **options)

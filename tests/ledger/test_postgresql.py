@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import event, text
 
-from sqla_artifacts.errors import LedgerBusyError
+from sqla_artifacts.errors import LedgerBusyError, StoreWriteError
 from sqla_artifacts.ledger import connections
 from sqla_artifacts.ledger.postgresql import ROUNDS
 from sqla_artifacts.store import key_of
-from tests.threads import barrier, together
+from tests.threads import DEADLINE, barrier, start, together, until
 
 ISOLATIONS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
@@ -68,16 +68,27 @@ def test_readers_find_the_later_generation_while_the_earlier_is_there(scene, col
     assert scene.check() == set()
 
 
+def fail(keys):
+    raise OSError
+
+
+@pytest.mark.parametrize("intended", [False, True], ids=["gone", "pending for another"])
 @pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_taken_while_it_was_written(scene, collector, isolation):
-    """W4 finds the generation gone: back to W2, and the bytes are written anew."""
+def test_taken_while_it_was_written(scene, collector, isolation, intended):
+    """W4 finds its generation gone: back to W2, and the bytes are written anew."""
+    backend = scene.store.backend
 
     def seize_once(keys):
-        scene.store.backend.after_put = lambda keys: None
+        backend.after_put = lambda keys: None
         collector.seize(b"value")
         collector.delete()
+        if intended:  # by a writer that means to write the next generation, and then crashes
+            backend.before_put = fail
+            with pytest.raises(StoreWriteError):
+                scene.commit(b"value")
+            backend.before_put = lambda keys: None
 
-    scene.store.backend.after_put = seize_once
+    backend.after_put = seize_once
     engine = scene.engine.execution_options(isolation_level=isolation)
     with engine.begin() as connection:
         scene.put(connection, b"value", b"other")
@@ -230,17 +241,43 @@ def test_ddl_on_the_ledger_in_the_users_transaction(scene, monkeypatch):
 
 
 def test_two_writers_with_opposite_orders(scene):
-    """Rows are locked in the order of digests, whatever the order of values."""
-    start = barrier(2)
+    ready = barrier(2)
 
     def store(reverse):
-        for turn in range(15):
-            values = [b"%d of %d" % (number, turn) for number in range(150)]
-            start.wait()
+        for turn in range(8):
+            values = [b"%d of %d" % (number, turn) for number in range(300)]
+            ready.wait()
             scene.commit(*(reversed(values) if reverse else values))
 
     together(lambda: store(False), lambda: store(True))
-    assert len(scene.values()) == 2 * 15 * 150
+    assert len(scene.values()) == 2 * 8 * 300
+    assert scene.check() == set()
+
+
+@pytest.mark.parametrize("step", ["W3", "W4"])
+def test_rows_are_locked_in_the_order_of_digests(scene, collector, make_engine, step):
+    values = sorted((b"%d" % number for number in range(9)), key=scene.digest, reverse=True)
+    digests = sorted(map(scene.digest, values))
+    lock = text("SELECT digest FROM artifact_blob WHERE digest = :digest FOR UPDATE")
+    free = text("SELECT digest FROM artifact_blob ORDER BY digest FOR UPDATE SKIP LOCKED")
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with make_engine(scene.engine.url).connect() as other, other.engine.connect() as watcher:
+
+        def lock_the_middle(_):
+            other.execute(lock, {"digest": digests[4]})
+
+        if step == "W3":
+            scene.roll_back(*values)
+            collector.mark()
+            lock_the_middle(None)
+        else:
+            scene.store.backend.before_put = lock_the_middle
+        writer = start(lambda: scene.commit(*values))
+        until(lambda: watcher.scalar(waiting))
+        assert watcher.scalars(free).all() == digests[5:]
+        watcher.rollback()
+        other.rollback()
+        writer.result(DEADLINE)
     assert scene.check() == set()
 
 

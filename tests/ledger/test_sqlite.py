@@ -4,7 +4,7 @@ import sqlite3
 import sys
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 
 from sqla_artifacts.errors import UnsafeTransactionError
@@ -78,7 +78,8 @@ def test_a_doom_is_lifted_by_whoever_stores_the_value_again(scene, collector):
     assert scene.check() == set()
 
 
-def test_a_taken_blob_gets_its_next_generation(scene, collector):
+@pytest.mark.parametrize("forget", [False, True], ids=["in trash", "forgotten"])
+def test_a_taken_blob_gets_its_next_generation(scene, collector, forget):
     digest = scene.digest(b"value")
     for generation in range(3):
         scene.commit(b"value")
@@ -88,6 +89,9 @@ def test_a_taken_blob_gets_its_next_generation(scene, collector):
         assert scene.check() == set()
         delete_rows(scene)
         assert collector.collect() == {digest}
+        if forget:
+            with scene.engine.begin() as connection:
+                connection.execute(text("DELETE FROM artifact_trash"))
     assert scene.puts == [key_of(digest), key_of(digest, 1), key_of(digest, 2)]
 
 

@@ -60,7 +60,7 @@ def manifests(outside):
         "twice": ([top, f"{evil} evil", f"{evil} evil", pack], "is there twice"),
         "a file, then a directory": ([top, f"{evil} evil", "d 755 evil", pack], "is there twice"),
         "no top": ([f"{evil} evil", pack], no_place),
-        "too large": ([top, f"f 644 {1 << 63} {DIGEST} evil"], "more bytes than"),
+        "too large": ([top, f"f 644 {1 << 63} {DIGEST} evil"], "larger than any file system"),
         "a million characters": ([top, f"{evil} {'e' * 1_000_000}", pack], no_name),
         "not ASCII": ([top, f"{evil} é", pack], "ASCII"),
     }

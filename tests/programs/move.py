@@ -1,6 +1,6 @@
 """move URL PLACE SOURCE HOW TARGET: store a file, and unpack it again.
 
-HOW says what is assigned: its `path`, a `stream` that cannot seek, or the `directory` that holds it.
+HOW says what is assigned: its `path`, a `stream` that cannot seek, or its `directory`.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""writers URL PLACE SOURCES: for each line `<first id> <rows>` on stdin, a writer of that many rows.
+"""writers URL PLACE SOURCES: for each line `<first id> <rows>` on stdin, a writer of those.
 
 It is forked, so that it starts at once, and it says `pid <pid>`, then each id once it is committed,
 and `ended` when it is over, however that came.
