@@ -36,7 +36,7 @@ from .errors import ArtifactError, LedgerError, StoreError, UnsafeTransactionErr
 from .ledger.postgresql import PostgreSQLWriter
 from .ledger.sqlite import SQLiteWriter
 from .ledger.writer import Target, Writer
-from .pending import stores_of, take_pending
+from .pending import Pending, discard, stores_of, take_pending
 from .store import ArtifactStore
 from .types import ReferenceType
 
@@ -158,23 +158,35 @@ class _Hooks:
             msg = "a reference that is rendered into the statement is not stored: bind the value"
             raise UnsafeTransactionError(msg)
         pending = take_pending(connection.dialect)
-        for name in sorted({item.column_type.store for item in pending}):
-            mine = [item for item in pending if item.column_type.store == name]
-            # Of two with one digest the last one counts: not that which is to be read back.
-            mine.sort(key=lambda item: not callable(item.payload.content))
-            column_types = {item.column_type for item in mine}
-            try:
-                *others, target = _targets(context, connection.dialect, name, column_types)
-                for other in others:  # their columns are registered before the payloads are
-                    self.writers[name].write(connection, [], other)
-                self.writers[name].write(connection, [item.payload for item in mine], target)
-            except ArtifactError as error:
-                names = sorted(filter(None, (item.column_name for item in column_types)))
-                error.column = error.column or ", ".join(names) or None
-                raise
+        try:
+            for name in sorted({item.column_type.store for item in pending}):
+                mine = [item for item in pending if item.column_type.store == name]
+                self._write(connection, context, name, mine)
+        finally:
+            discard(pending)
+
+    def _write(
+        self,
+        connection: Connection,
+        context: ExecutionContext | None,
+        name: str,
+        pending: list[Pending],
+    ) -> None:
+        # Of two with one digest the last one counts: not that which is to be read back.
+        pending.sort(key=lambda item: not callable(item.payload.content))
+        column_types = {item.column_type for item in pending}
+        try:
+            *others, target = _targets(context, connection.dialect, name, column_types)
+            for other in others:  # their columns are registered before the payloads are
+                self.writers[name].write(connection, [], other)
+            self.writers[name].write(connection, [item.payload for item in pending], target)
+        except ArtifactError as error:
+            names = sorted(filter(None, (item.column_name for item in column_types)))
+            error.column = error.column or ", ".join(names) or None
+            raise
 
     def handle_error(self, context: ExceptionContext) -> None:
-        take_pending(context.dialect)
+        discard(take_pending(context.dialect))
         error, executing = context.sqlalchemy_exception, _EXECUTING.get()
         statement = executing() if executing is not None else None
         early = context.execution_context is None and statement is not None

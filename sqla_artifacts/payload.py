@@ -5,7 +5,9 @@ change: they are ``bytes`` in memory, or a file that was copied into the store's
 directory, or they lie in a store already and are read back only if that turns out to be
 needed. A tree's payload is its manifest, with the packs and large members as its parts.
 
-A staged file that nobody stores is removed with the payload that holds it.
+A staged file is removed with the payload that holds it, or when its stage is told to discard
+what it has: after an error, a payload may live on in the frames of the traceback until the next
+garbage collection.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import io
 import os
 import tempfile
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
@@ -25,6 +27,7 @@ from .errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from typing_extensions import Buffer
 
@@ -35,7 +38,11 @@ class StagedFile:
     def __init__(self, path: Path, owner: object = None) -> None:
         self.path = path
         self._owner = owner
-        weakref.finalize(self, _unlink, os.fspath(path), os.getpid())
+        self._remove = weakref.finalize(self, _unlink, os.fspath(path), os.getpid())
+
+    def remove(self) -> None:
+        """Remove the file now; again is harmless."""
+        self._remove()
 
 
 @dataclass(slots=True, eq=False)
@@ -43,13 +50,14 @@ class Payload:
     """Immutable bytes with their digest, and for a tree's manifest its parts.
 
     ``content`` is the bytes, a staged file, or a function that reads them back from the
-    store where they already are.
+    store where they already are; ``is_tree`` says that this will bring parts.
     """
 
     digest: str
     size: int
     content: bytes | StagedFile | Callable[[], Payload]
     parts: tuple[Payload, ...] = ()
+    is_tree: bool = field(default=False, kw_only=True)
 
     def load(self) -> Payload:
         """Return this payload with its bytes at hand, read back if need be."""
@@ -116,7 +124,8 @@ class Stage:
     backends it is the system's directory for temporary files. What is staged keeps ``owner``
     alive, with which the directory would go.
 
-    Thread-safe. ``fast`` switches the platform's fast ways of copying.
+    Thread-safe. ``fast`` switches the platform's fast ways of copying. A ``with`` block that is
+    left by an error discards all that was staged.
     """
 
     def __init__(
@@ -131,6 +140,14 @@ class Stage:
         self._directory = directory
         self._owner = owner
         self._fast = fast
+        self._files: weakref.WeakSet[StagedFile] = weakref.WeakSet()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.discard()
 
     def data(self, data: bytes) -> Payload:
         """Make a payload of bytes in memory; nothing is copied."""
@@ -176,7 +193,14 @@ class Stage:
     def new_file(self) -> tuple[BinaryIO, StagedFile]:
         """Open a new staged file for writing; whoever asked for it closes it."""
         descriptor, name = tempfile.mkstemp(prefix="staged-", dir=self._directory)
-        return os.fdopen(descriptor, "wb"), StagedFile(Path(name), self._owner)
+        staged = StagedFile(Path(name), self._owner)
+        self._files.add(staged)
+        return os.fdopen(descriptor, "wb"), staged
+
+    def discard(self) -> None:
+        """Remove all files that were staged here: they have been stored, or never will be."""
+        for staged in list(self._files):
+            staged.remove()
 
 
 def _unlink(path: str, pid: int) -> None:

@@ -6,15 +6,18 @@ engine's stores. What they bind waits in a context variable for the listener tha
 
 from __future__ import annotations
 
+import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotAttachedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Dialect
 
-    from .payload import Payload
+    from .payload import Payload, Stage
     from .store import ArtifactStore
     from .types import ReferenceType
 
@@ -25,6 +28,7 @@ class Pending(NamedTuple):
     dialect: Dialect
     column_type: ReferenceType
     payload: Payload
+    stage: Stage
 
 
 # A context variable, not a thread-local: tasks of one event loop must not mix.
@@ -40,6 +44,17 @@ def add_pending(item: Pending) -> None:
         pending.append(item)
 
 
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+    """Keep what is pending from the statements that somebody else's code runs in here."""
+    pending = _PENDING.get()
+    _PENDING.set(None)
+    try:
+        yield
+    finally:
+        _PENDING.set(pending)
+
+
 def take_pending(dialect: Dialect) -> list[Pending]:
     """Return, and forget, what was bound for an engine's next statement."""
     pending = _PENDING.get()
@@ -48,6 +63,12 @@ def take_pending(dialect: Dialect) -> list[Pending]:
     mine = [item for item in pending if item.dialect is dialect]
     _PENDING.set([item for item in pending if item.dialect is not dialect] or None)
     return mine
+
+
+def discard(pending: list[Pending]) -> None:
+    """Remove what was staged for them: it is in the store by now, or never will be."""
+    for item in pending:
+        item.stage.discard()
 
 
 def stores_of(dialect: Dialect) -> dict[str, ArtifactStore]:

@@ -112,7 +112,8 @@ class StoredPath(Proxy, os.PathLike[str]):
         reference = self.reference
         if self.store.algorithm == stage.algorithm:
             content = partial(_read_back, self.store, reference, self._source)
-            return reference, Payload(reference.digest, -1, content)
+            is_tree = reference.kind == "tree"
+            return reference, Payload(reference.digest, -1, content, is_tree=is_tree)
         with tempfile.TemporaryDirectory() as directory:
             return stage_source(self.unpack(directory), stage)
 

@@ -33,7 +33,7 @@ from .errors import (
 )
 from .lazy import Lazy, Origin, Proxy
 from .payload import Payload, Stage
-from .pending import Pending, add_pending, store_of, stores_of
+from .pending import Pending, add_pending, set_aside, store_of, stores_of
 from .reference import Kind, Reference, parse
 from .source import stage_source
 from .stored_path import StoredPath
@@ -98,11 +98,12 @@ class ReferenceType(TypeDecorator[Any]):
             store = self._store(dialect)
             with self._naming_column():
                 store.prepare()
-                reference, payload = self._stage(value, store.stage)
+                with store.stage as stage:
+                    reference, payload = self._stage(value, stage)
             text = str(reference)
             if isinstance(value, Proxy):
                 value.settle(self._origin(store), text)
-            add_pending(Pending(dialect, self, payload))
+            add_pending(Pending(dialect, self, payload, stage))
             return text
 
         return process
@@ -135,7 +136,8 @@ class ReferenceType(TypeDecorator[Any]):
     @contextlib.contextmanager
     def _naming_column(self) -> Iterator[None]:
         try:
-            yield
+            with set_aside():
+                yield
         except ArtifactError as error:
             error.column = error.column or self.column_name
             raise

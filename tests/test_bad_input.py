@@ -160,15 +160,13 @@ class Stream(io.RawIOBase):
 
     def readinto(self, buffer):
         if self._left <= 0:
-            raise self._error
+            raise self._error("lost")
         self._left -= len(buffer)
         return len(buffer)
 
 
 @pytest.mark.parametrize("size", [0, LARGE])
-@pytest.mark.parametrize(
-    "error", [OSError(5, "lost"), RuntimeError("lost"), EOFError("lost")], ids=repr
-)
+@pytest.mark.parametrize("error", [OSError, RuntimeError, EOFError])
 def test_a_stream_that_fails_half_way(session, size, error):
     for _ in range(2):
         store = session.bind.dialect._artifact_stores["default"]

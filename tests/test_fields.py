@@ -60,16 +60,16 @@ def test_the_fields_can_be_searched_and_ordered_by(engine, sample):
         assert session.scalar(select(func.sum(sample.text.size))) == 15
 
 
-@pytest.mark.parametrize("field", FIELDS)
-def test_rows_are_grouped_by_a_field(engine, sample, field):
-    query = (
-        select(getattr(sample.text, field), func.count())
-        .where(sample.text.is_not(None))
-        .group_by(getattr(sample.text, field))
-    )
-    same = field in {"kind", "label_"}
+def test_rows_are_grouped_by_a_field(engine, sample):
     with Session(engine) as session:
-        assert [count for _, count in session.execute(query)] == ([2] if same else [1, 1])
+        for field in FIELDS:
+            query = (
+                select(getattr(sample.text, field), func.count())
+                .where(sample.text.is_not(None))
+                .group_by(getattr(sample.text, field))
+            )
+            same = field in {"kind", "label_"}
+            assert [count for _, count in session.execute(query)] == ([2] if same else [1, 1])
 
 
 @contextlib.contextmanager

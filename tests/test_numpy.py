@@ -38,8 +38,9 @@ def test_an_array_comes_back(array):
     assert not found.flags.writeable
 
 
-def test_the_layout_of_an_array_in_memory_is_not_stored():
-    array = np.arange(24.0).reshape(2, 3, 4)
+@pytest.mark.parametrize("dtype", ["f8", [("名前", "i4"), ("b", "S3")]])
+def test_the_layout_of_an_array_in_memory_is_not_stored(dtype):
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
     layouts = [
         np.asfortranarray(array),
         np.ascontiguousarray(array.T).T,

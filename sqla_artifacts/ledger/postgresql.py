@@ -35,7 +35,7 @@ from sqlalchemy import Connection, Engine, Row, StaticPool, text
 from ..errors import LedgerBusyError, UnsafeTransactionError
 from .connections import OwnConnections
 from .sql import POSTGRESQL as SQL
-from .writer import Target, check_names, no_identity, no_ledger, no_table
+from .writer import Target, by_digest, check_names, has_parts, no_identity, no_ledger, no_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,10 +79,11 @@ class PostgreSQLWriter:
         self._refuse_relation(begun, target)
         ledger_id, store_id = self._claimed or self._claim()
 
-        def look(digests: Iterable[str]) -> _Look:
+        def look(payloads: dict[str, Payload]) -> _Look:
             asked = {
                 "store": store_id,
-                "digests": list(digests),
+                "digests": list(payloads),
+                "trees": [digest for digest in payloads if has_parts(payloads[digest])],
                 "schema": begun.schema,
                 "table": begun.relation,
             }
@@ -102,7 +103,7 @@ class PostgreSQLWriter:
                 raise UnsafeTransactionError(msg)
             return seen
 
-        wanted = {payload.digest: payload for payload in payloads}
+        wanted = by_digest(payloads)
         seen = look(wanted)
         if seen.ledger != ledger_id or seen.store != self._name:
             # The tables were made anew since this process last looked.
@@ -179,7 +180,7 @@ class PostgreSQLWriter:
         self,
         store_id: str,
         wanted: dict[str, Payload],
-        look: Callable[[Iterable[str]], _Look],
+        look: Callable[[dict[str, Payload]], _Look],
         seen: _Look,
     ) -> None:
         for _ in range(ROUNDS):

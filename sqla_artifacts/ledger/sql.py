@@ -15,6 +15,7 @@ POSTGRESQL = {
         LEFT JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
         """,
     "xid": "SELECT CAST(pg_current_xact_id_if_assigned() AS text)",
+    # A tree's manifest without edges was stored as a mere file: its parts may not be there.
     "look": """
         SELECT CAST(pg_current_xact_id_if_assigned() AS text),
             (SELECT id FROM {ledger}.artifact_ledger),
@@ -23,9 +24,12 @@ POSTGRESQL = {
                 SELECT CAST(column_name AS text) FROM {ledger}.artifact_column
                 WHERE store = :store AND table_schema = :schema AND table_name = :table),
             ARRAY(
-                SELECT CAST(digest AS text) FROM {ledger}.artifact_blob
+                SELECT CAST(digest AS text) FROM {ledger}.artifact_blob AS blob
                 WHERE store = :store AND digest = ANY(CAST(:digests AS text[]))
-                    AND state = 'live' AND doom IS NULL)
+                    AND state = 'live' AND doom IS NULL
+                    AND (digest <> ALL(CAST(:trees AS text[])) OR EXISTS (
+                        SELECT FROM {ledger}.artifact_edge AS edge
+                        WHERE edge.store = :store AND edge.manifest = blob.digest)))
         """,
     "note": """
         INSERT INTO {ledger}.artifact_column (store, table_schema, table_name, column_name)
@@ -94,7 +98,13 @@ SQLITE = {
         """,
     # What is not live is to be written under a generation that was never taken.
     "look": """
-        SELECT asked.value AS digest, blob.state AS state, blob.doom IS NOT NULL AS doomed, CASE
+        SELECT asked.value AS digest, blob.doom IS NOT NULL AS doomed,
+            coalesce(blob.state, '') = 'live' AND (
+                asked.value NOT IN (SELECT value FROM json_each(:trees))
+                OR EXISTS (
+                    SELECT 1 FROM {ledger}.artifact_edge AS edge
+                    WHERE edge.store = :store AND edge.manifest = asked.value)
+            ) AS live, CASE
             WHEN blob.state = 'live' THEN blob.generation
             ELSE max(
                 coalesce(blob.generation + (blob.state = 'gone'), 0),

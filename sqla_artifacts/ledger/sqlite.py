@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from ..errors import UnsafeTransactionError
 from .sql import SQLITE as SQL
-from .writer import Target, check_names, no_identity, no_ledger, no_table
+from .writer import Target, by_digest, check_names, has_parts, no_identity, no_ledger, no_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ class SQLiteWriter:
         for column in sorted(target.columns):
             row = {"store": store_id, "schema": schema, "table": target.table, "column": column}
             connection.execute(self._sql["column"], row)
-        self._store(connection, store_id, {payload.digest: payload for payload in payloads})
+        self._store(connection, store_id, by_digest(payloads))
 
     def renew(self) -> None:
         """Do nothing: there are no connections but the user's."""
@@ -98,8 +98,9 @@ class SQLiteWriter:
 
     def _store(self, connection: Connection, store_id: str, payloads: dict[str, Payload]) -> None:
         asked = {"store": store_id, "digests": json.dumps(list(payloads))}
-        known = connection.execute(self._sql["look"], asked).all()
-        missing = [payloads[row.digest].load() for row in known if row.state != "live"]
+        trees = json.dumps([digest for digest in payloads if has_parts(payloads[digest])])
+        known = connection.execute(self._sql["look"], asked | {"trees": trees}).all()
+        missing = [payloads[row.digest].load() for row in known if not row.live]
         parts = {part.digest: part for payload in missing for part in payload.parts}
         if parts:
             self._store(connection, store_id, parts)

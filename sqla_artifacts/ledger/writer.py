@@ -39,6 +39,20 @@ class Writer(Protocol):
         """Forget connections, as the engine has just done."""
 
 
+def by_digest(payloads: Iterable[Payload]) -> dict[str, Payload]:
+    """Return each digest's payload: that which brings a tree's parts, or else the last."""
+    found: dict[str, Payload] = {}
+    for payload in payloads:
+        if payload.digest not in found or not has_parts(found[payload.digest]):
+            found[payload.digest] = payload
+    return found
+
+
+def has_parts(payload: Payload) -> bool:
+    """Say whether it takes more than these bytes to store a payload, as far as is known."""
+    return bool(payload.parts) or payload.is_tree
+
+
 def check_names(rows: Sequence[tuple[str, str]], store_id: str, name: str, url: str) -> None:
     """Refuse one store under two names, or one name for two stores.
 

@@ -16,7 +16,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import quoted_name
 
-from sqla_artifacts import Artifact
+from sqla_artifacts import Artifact, DataType
+from tests.check import check
 
 from .scene import Scene
 
@@ -149,3 +150,27 @@ def test_copies_of_the_engine_made_before_and_after(make_engine, database_url):
         scene.commit(b"value")
         assert scene.check() == set()
     assert scene.values() == [b"value"] * 2
+
+
+def test_a_datatype_that_asks_the_database_while_it_encodes(make_scene, make_collector):
+    """Its statement comes in between, on another connection, and must not take what is not its."""
+    scene = make_scene("postgresql")
+    collector = make_collector(scene)
+    scene.commit(b"registers the column")
+    scene.roll_back(b"first")
+    asked = []
+
+    def encode(value, info):
+        with scene.engine.begin() as connection:
+            asked.append(connection.scalar(text("SELECT CAST(:x AS integer)"), {"x": 1}))
+        collector.collect()
+        return value
+
+    table = Table("sample", MetaData(), Column("id", Integer, primary_key=True))
+    table.append_column(Column("data", Artifact("bytes")))
+    table.append_column(Column("run", Artifact(DataType("asking", encode, lambda data, _: data))))
+    with scene.engine.begin() as connection:
+        connection.execute(insert(table).values(data=b"first", run=b"second"))
+        assert asked == [1]
+        assert collector.collect() == set()
+    check(scene.engine, scene.store, table)

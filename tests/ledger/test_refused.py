@@ -13,7 +13,8 @@ from sqlalchemy import (
 )
 
 from sqla_artifacts import Artifact, ArtifactStore
-from sqla_artifacts.errors import UnsafeTransactionError
+from sqla_artifacts.errors import InvalidValueError, UnsafeTransactionError
+from sqla_artifacts.store import key_of
 from tests.engines import SQLITE_MODES
 
 from .scene import make_table
@@ -166,3 +167,14 @@ def test_a_table_that_is_not_there(scene):
         connection.rollback()
         assert connection.scalar(text("SELECT count(*) FROM sample")) == 0
     assert scene.columns() == set()
+
+
+def test_what_a_failed_statement_had_bound_is_forgotten(scene):
+    with scene.engine.connect() as connection:
+        with pytest.raises(InvalidValueError):
+            scene.put(connection, b"first", object())
+        connection.rollback()
+        scene.put(connection, b"second")
+        connection.commit()
+    assert scene.puts == [key_of(scene.digest(b"second"))]
+    assert scene.check() == set()

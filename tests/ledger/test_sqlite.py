@@ -170,24 +170,6 @@ def test_autocommit_of_the_driver(scene, sqlite_mode):
     assert scene.values() == []
 
 
-def test_a_tree_that_was_taken_is_stored_again(scene, collector, tmp_path):
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    (tree / "large").write_bytes(bytes(1 << 20))
-    (tree / "small").write_bytes(b"small")
-    scene.commit(tree, column="run")
-    assert scene.check() == set()
-    scene.commit(tree, column="run")
-    assert len(scene.puts) == 3  # nothing new
-    delete_rows(scene)
-    assert len(collector.collect()) == 1  # the manifest, which still needed its parts
-    assert len(collector.collect()) == 2
-    scene.commit(tree, column="run")
-    assert len(scene.puts) == 6
-    assert collector.collect() == set()
-    assert scene.check() == set()
-
-
 def delete_rows(scene):
     with scene.engine.begin() as connection:
         connection.execute(scene.table.delete())

@@ -137,6 +137,7 @@ def test_another_store_under_a_known_name(scene, make_engine):
     later = Scene(make_engine(scene.engine.url))
     match = "knows another store as 'default'"
     refuse(later.engine, later.store, later.table, StoreError, match)
+    assert list(later.store.backend.list("owner.json")) == []  # another database may have it
     with pytest.raises(StoreError, match="has another store 'default'"):
         later.store.attach(scene.engine)
 
@@ -200,6 +201,20 @@ def test_a_ledger_without_identity(scene, make_engine, known):
         connection.execute(ledger.identity())
     assert len(identities(scene.engine)) == 1
     assert identities(scene.engine) != [identity]
+
+
+def test_an_identity_in_a_schema(make_engine):
+    engine = make_engine("postgresql")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA artifacts"))
+    scene = Scene(engine, ledger_schema="artifacts")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM artifacts.artifact_ledger"))
+    line = r"ledger\.identity\(schema='artifacts'\)"
+    refuse(engine, scene.store, scene.table, NoLedgerError, line)
+    with engine.begin() as connection:
+        connection.execute(ledger.identity(schema="artifacts"))
+    scene.commit(b"value")
 
 
 def test_tables_that_are_not_committed_yet(make_engine):

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import gc
 import os
 import struct
 import subprocess
@@ -29,6 +28,8 @@ def mere_user():
     if os.geteuid():
         yield
         return
+    if sys.platform != "linux":
+        pytest.skip("root reads and writes every file here")
     header = struct.pack("II", 0x20080522, 0)  # the third version, and the calling thread
     before = ctypes.create_string_buffer(24)
     capabilities = ctypes.CDLL(None, use_errno=True)
@@ -75,7 +76,6 @@ def refused(session, store, error, message, *samples):
         session.commit()
     assert type(caught.value) is error
     assert len(str(caught.value)) < 1000
-    del caught  # its frames hold what was to be stored
     session.rollback()
     assert session.scalar(count) == rows
     assert temporary_files(store.backend.root) == []
@@ -107,7 +107,6 @@ def check_usable(session):
 
 def temporary_files(place):
     """What a store's `tmp` holds but for the locks of living processes."""
-    gc.collect()
     found = (Path(place) / "tmp").rglob("*")
     return sorted(str(path) for path in found if path.is_file() and path.name != "lock")
 
