@@ -11,8 +11,8 @@ bytes without credentials, and unpack in another process that can reach the stor
     row.run.unpack()                # a local path; open(row.run) does the same for a file
     unpack(rows)                    # all of a row, an instance, a mapping or a list
 
-A value that was assigned but not flushed is in a proxy, too: it unpacks to itself, and has no
-reference yet. Proxies are safe to share between threads.
+A value that was assigned but not flushed is in a proxy, too, and has no reference yet: a
+:class:`Lazy` unpacks to the value itself, a stored path not before the flush. Proxies are safe to share between threads.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from sqla_artifacts import ArtifactStore, StoredPath, unpack
 from sqla_artifacts.errors import BlobNotFoundError, InvalidValueError, NotStoredError, SourceError
 
 from .models import counting, set_up, staged
-from .test_lazy import run_elsewhere
+from .test_pickling import run_elsewhere
 
 LARGE = bytes(range(256)) * 8192
 

@@ -162,7 +162,7 @@ def test_a_reference_that_is_rendered_into_the_statement(scene):
 def test_a_table_that_is_not_there(scene):
     table = make_table(MetaData(), "nowhere")
     with scene.engine.connect() as connection:
-        with pytest.raises(Exception, match="nowhere"):
+        with pytest.raises(UnsafeTransactionError, match="no table 'nowhere'"):
             connection.execute(insert(table), {"data": b"value"})
         connection.rollback()
         assert connection.scalar(text("SELECT count(*) FROM sample")) == 0
