@@ -12,7 +12,8 @@ bytes without credentials, and unpack in another process that can reach the stor
     unpack(rows)                    # all of a row, an instance, a mapping or a list
 
 A value that was assigned but not flushed is in a proxy, too, and has no reference yet: a
-:class:`Lazy` unpacks to the value itself, a stored path not before the flush. Proxies are safe to share between threads.
+:class:`Lazy` unpacks to the value itself, a stored path not before the flush. Proxies are safe
+to share between threads.
 """
 
 from __future__ import annotations
