@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from .digest import VerifyingReader
 from .errors import BlobCorruptedError, UnpackError
+from .member import check_portable
 from .tree import parse_manifest
 from .unpacking import unpack_file, unpack_tree
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def check_out(store: ArtifactStore, reference: Reference) -> Path:
     """Return the shared checkout, made if it is not there yet."""
     parent = store.checkouts / f"{reference.kind}-{reference.digest}"
-    target = parent / reference.name
+    target = _inside(parent, reference)
     if not target.exists():
         parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -42,7 +43,7 @@ def check_out(store: ArtifactStore, reference: Reference) -> Path:
 def unpack_to(store: ArtifactStore, reference: Reference, directory: Path) -> Path:
     """Make a private copy inside a directory, and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / reference.name
+    target = _inside(directory, reference)
     _unpack(store, reference, target, read_only=False)
     return target
 
@@ -63,6 +64,11 @@ def open_member(store: ArtifactStore, reference: Reference, member: str | None) 
     part = io.BufferedReader(_Range(store.open_blob(place.digest), place.offset, place.size))
     reader = VerifyingReader(cast("BinaryIO", part), manifest.find(member).digest, store.algorithm)
     return cast("BinaryIO", io.BufferedReader(reader))
+
+
+def _inside(directory: Path, reference: Reference) -> Path:
+    check_portable(reference.name)  # on Windows, a name may be more than one
+    return directory / reference.name
 
 
 def _unpack(store: ArtifactStore, reference: Reference, target: Path, *, read_only: bool) -> None:
