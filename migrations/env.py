@@ -1,41 +1,30 @@
-"""Alembic's environment for the example application.
+"""Alembic's environment. Nothing here needs a store: a revision makes tables.
 
-The database's URL comes from ``-x url=…``. Nothing here needs a store: a revision makes tables,
-and an artifact column is a text column to it.
+The database is that of `-x url=…`, or the engine that a test hands over.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
-
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from migrations.example.models import Base
-from sqla_artifacts import Artifact, FileDir
+from sqla_artifacts.ext.alembic import render_item
 
-if TYPE_CHECKING:
-    from alembic.autogenerate.api import AutogenContext
-
-
-def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
-    """Write artifact columns into new revisions as the text columns that they are."""
-    if kind == "type" and isinstance(item, Artifact | FileDir):
-        return "sa.Text()"
-    return False
-
-
-options: dict[str, Any] = {"target_metadata": Base.metadata, "render_item": render_item}
 url = context.get_x_argument(as_dictionary=True).get("url", "sqlite:///app.db")
+options = {
+    "target_metadata": Base.metadata,
+    "render_item": render_item,
+    "compare_server_default": True,
+}
 
 if context.is_offline_mode():
-    context.configure(url=url, literal_binds=True, **options)
+    options |= {"literal_binds": True, "dialect_opts": {"paramstyle": "named"}}
+    context.configure(url=url, **options)
     with context.begin_transaction():
         context.run_migrations()
 else:
-    engine = create_engine(url)
+    given = context.config.attributes.get("connection")
+    engine = given or create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, **options)
         with context.begin_transaction():
             context.run_migrations()
-    engine.dispose()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from . import errors, ledger
-from .datatypes import DataType
+from .artifact_list import ArtifactList
+from .datatypes import DataType, Encoded
 from .errors import ArtifactError
-from .lazy import EMPTY, Lazy, aunpack, unpack
+from .lazy import EMPTY, Lazy
 from .mapped import LazyMapped, PathMapped
 from .reference import Reference
+from .rows import aunpack, aunpack_stream, unpack, unpack_stream
 from .store import ArtifactStore
 from .stored_path import StoredPath
 from .types import Artifact, FileDir, LazyArtifact
+from .validation import Candidate
 
 __all__ = [
     "EMPTY",
     "Artifact",
     "ArtifactError",
+    "ArtifactList",
     "ArtifactStore",
+    "Candidate",
     "DataType",
+    "Encoded",
     "FileDir",
     "Lazy",
     "LazyArtifact",
@@ -26,7 +32,9 @@ __all__ = [
     "Reference",
     "StoredPath",
     "aunpack",
+    "aunpack_stream",
     "errors",
     "ledger",
     "unpack",
+    "unpack_stream",
 ]

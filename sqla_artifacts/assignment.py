@@ -2,15 +2,23 @@
 
 An attribute that reads as a proxy is one from the moment that a value is assigned to it, in
 the constructor too. Column types that want this have a method ``assigned``.
+
+An attribute that reads as a list of proxies holds them as well: a list that is assigned is
+copied into one, and what is put into a ``MutableList`` later becomes a proxy there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from operator import is_
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import event, inspect
+from sqlalchemy.ext.mutable import Mutable
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.elements import ClauseElement
+
+from .comparison import ReferenceComparator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +33,15 @@ def listen_to_assignments() -> None:
 def _configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     wrapped = {}
     for prop in mapper.column_attrs:
-        assigned = getattr(getattr(prop.columns[0], "type", None), "assigned", None)
+        column_type = getattr(prop.columns[0], "type", None)
+        attribute: Any = getattr(class_, prop.key, None)  # none for a ConcreteBase's "type"
+        assigned = _assigned(column_type)
+        if _is_list(column_type):
+            # An ARRAY would compare lists by ==, of arrays, say, which is no bool.
+            attribute.impl.is_equal = _comparing(column_type)
+            if assigned is not None:
+                event.listen(attribute, "modified", _wrapping_items(prop.key, assigned))
         if assigned is not None:
-            attribute = getattr(class_, prop.key)
             event.listen(attribute, "set", _wrapping(assigned), retval=True)
             event.listen(
                 attribute, "init_scalar", _wrapping_default(prop.key, assigned), retval=True
@@ -38,10 +52,73 @@ def _configured(mapper: Mapper[Any], class_: type[Any]) -> None:
         event.listen(class_, "refresh_flush", _expiring(wrapped))
 
 
+def _is_list(column_type: Any) -> bool:
+    """Say whether this is the type of a list of references."""
+    item_type = getattr(column_type, "item_type", None)
+    factory = getattr(item_type, "comparator_factory", None)
+    return isinstance(factory, type) and issubclass(factory, ReferenceComparator)
+
+
+def _assigned(column_type: Any) -> Callable[[Any], Any] | None:
+    """Return what a column type makes of an assigned value; that of a list, of each item."""
+    if not _is_list(column_type):
+        return getattr(column_type, "assigned", None)
+    assigned = _assigned(column_type.item_type)
+    return assigned and partial(_each, assigned, depth=column_type.dimensions)
+
+
+def _each(assigned: Callable[[Any], Any], value: Any, *, depth: int | None) -> Any:
+    """Return the list with its items in proxies: the same list if they are already."""
+    if not isinstance(value, list):
+        return value
+    deeper = None if depth is None else depth - 1
+
+    def wrapped(item: Any) -> Any:
+        if deeper or (depth is None and isinstance(item, list)):
+            return _each(assigned, item, depth=deeper)
+        return item if item is None else assigned(item)
+
+    items = [wrapped(item) for item in value]
+    return value if all(map(is_, items, value)) else items
+
+
+def _comparing(column_type: Any) -> Callable[[Any, Any], bool]:
+    same = column_type.item_type.compare_values
+
+    def compare(x: Any, y: Any, depth: int | None = column_type.dimensions) -> bool:
+        lists = isinstance(x, list | tuple) and isinstance(y, list | tuple)
+        if x is y or depth == 0 or not lists:
+            return x is y or same(x, y) is True
+        deeper = None if depth is None else depth - 1
+        return len(x) == len(y) and all(map(partial(compare, depth=deeper), x, y))
+
+    return compare
+
+
 def _wrapping(assigned: Callable[[Any], Any]) -> Callable[..., Any]:
     def wrap(target: object, value: Any, old: object, initiator: object) -> Any:
         sql = isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
-        return value if value is None or sql else assigned(value)
+        if value is None or sql:
+            return value
+        return _kept(value, assigned(value))
+
+    return wrap
+
+
+def _kept(value: Any, wrapped: Any) -> Any:
+    """Return what was wrapped, in the assigned list itself where that tells of its changes."""
+    if wrapped is value or not isinstance(value, Mutable):
+        return wrapped
+    list.__setitem__(cast("Any", value), slice(None), wrapped)  # not a change to be told
+    return value
+
+
+def _wrapping_items(key: str, assigned: Callable[[Any], Any]) -> Callable[..., Any]:
+    def wrap(target: object, initiator: object) -> None:
+        state: Any = inspect(target)
+        value = state.dict.get(key)
+        if isinstance(value, list):
+            list.__setitem__(value, slice(None), assigned(value))
 
     return wrap
 

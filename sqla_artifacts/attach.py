@@ -7,13 +7,10 @@ engine's statements. It listens to the engine's public events:
     stores what the statement's values bound, through the ledger, before the SQL runs
 ``before_execute``, ``handle_error``
     keep payloads out of a ``StatementError``, and drop what a failed statement had bound
+``after_execute``
+    has the artifacts of a result's rows fetched together: :mod:`.prefetch`
 ``engine_disposed``
     renews the ledger's own connections with the engine's
-
-For configuration files there is an engine plugin::
-
-    create_engine(url, plugins=["artifacts"], artifact_store="filesystem://./artifacts")
-    create_engine("postgresql+psycopg://…?plugin=artifacts&artifact_store=s3://bucket/prefix")
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, CreateEnginePlugin, Engine, Table, TypeDecorator, event
+from sqlalchemy import Connection, Engine, Table, TypeDecorator, event
 from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import StatementError
 from sqlalchemy.sql import visitors
@@ -36,12 +33,12 @@ from .errors import ArtifactError, LedgerError, StoreError, UnsafeTransactionErr
 from .ledger.postgresql import PostgreSQLWriter
 from .ledger.sqlite import SQLiteWriter
 from .ledger.writer import Target, Writer
-from .pending import Pending, discard, stores_of, take_pending
-from .store import ArtifactStore
-from .types import ReferenceType
+from .pending import Pending, copies, discard, may_write, stores_of, take_pending
+from .prefetch import Prefetch
+from .reference_type import ReferenceType
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, ClauseElement, Dialect, MetaData
+    from sqlalchemy import ClauseElement, Dialect, MetaData
     from sqlalchemy.engine.interfaces import (
         DBAPICursor,
         ExceptionContext,
@@ -49,6 +46,8 @@ if TYPE_CHECKING:
     )
     from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.types import TypeEngine
+
+    from .store import ArtifactStore
 
 _WRITERS: dict[str, type[SQLiteWriter | PostgreSQLWriter]] = {
     "sqlite": SQLiteWriter,
@@ -101,36 +100,12 @@ def attach(
     stores[name] = store
 
 
-class ArtifactsPlugin(CreateEnginePlugin):
-    """Attaches the store that ``artifact_store`` names to the engine being created."""
-
-    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
-        options = {key: url.query[key] for key in self._KEYS if key in url.query}
-        options.update({key: kwargs.pop(key) for key in self._KEYS if key in kwargs})
-        if "artifact_store" not in options:
-            msg = "the engine plugin 'artifacts' needs artifact_store=, the URL of a store"
-            raise StoreError(msg)
-        self._store: Any = options["artifact_store"]
-        self._schema: Any = options.get("artifact_schema")
-
-    _KEYS = ("artifact_store", "artifact_schema")
-
-    def update_url(self, url: URL) -> URL:
-        """Take the plugin's own parameters out of the database's URL."""
-        return url.difference_update_query(self._KEYS)
-
-    def engine_created(self, engine: Engine) -> None:
-        """Attach the store."""
-        store = self._store
-        store = store if isinstance(store, ArtifactStore) else ArtifactStore(store)
-        attach(store, engine, schema=self._schema)
-
-
 class _Hooks:
     """The listeners of one engine, and the writers of its stores by name."""
 
     def __init__(self) -> None:
         self.writers: dict[str, Writer] = {}
+        self.prefetch = Prefetch()
 
     def before_execute(
         self,
@@ -152,14 +127,20 @@ class _Hooks:
         executemany: bool,  # noqa: FBT001
     ) -> None:
         compiled: Any = getattr(context, "compiled", None)
-        if not getattr(compiled, "binds", None):
+        copied = copies(getattr(compiled, "statement", None))
+        if not (copied or getattr(compiled, "binds", None)):
             return  # a listener's BEGIN, say, between a statement's binding and its execution
         if any(_holds(each.type, connection.dialect) for each in compiled.literal_execute_params):
             msg = "a reference that is rendered into the statement is not stored: bind the value"
             raise UnsafeTransactionError(msg)
         pending = take_pending(connection.dialect)
         try:
-            for name in sorted({item.column_type.store for item in pending}):
+            if pending and not may_write(compiled.statement):
+                return  # a loader of a relationship binds the key that it looks for
+            names = {item.column_type.store for item in pending}
+            if copied:  # a collector has to look there, too
+                names.update(self.writers)
+            for name in sorted(names):
                 mine = [item for item in pending if item.column_type.store == name]
                 self._write(connection, context, name, mine)
         finally:
@@ -176,14 +157,26 @@ class _Hooks:
         pending.sort(key=lambda item: not callable(item.payload.content))
         column_types = {item.column_type for item in pending}
         try:
-            *others, target = _targets(context, connection.dialect, name, column_types)
-            for other in others:  # their columns are registered before the payloads are
+            targets = _targets(context, connection.dialect, name, column_types)
+            for other in targets[:-1]:  # their columns are registered before the payloads are
                 self.writers[name].write(connection, [], other)
-            self.writers[name].write(connection, [item.payload for item in pending], target)
+            for target in targets[-1:]:
+                self.writers[name].write(connection, [item.payload for item in pending], target)
         except ArtifactError as error:
             names = sorted(filter(None, (item.column_name for item in column_types)))
             error.column = error.column or ", ".join(names) or None
             raise
+
+    def after_execute(  # noqa: PLR0917 (the event's own arguments)
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+        result: Any,
+    ) -> None:
+        self.prefetch.after_execute(connection, result)
 
     def handle_error(self, context: ExceptionContext) -> None:
         discard(take_pending(context.dialect))
@@ -207,6 +200,7 @@ def _listen(engine: Engine) -> dict[str, Writer]:
         event.listen(engine, "before_execute", hooks.before_execute)
         # First of all: another listener's own statements must not take what is not theirs.
         event.listen(engine, "before_cursor_execute", hooks.before_cursor_execute, insert=True)
+        event.listen(engine, "after_execute", hooks.after_execute)
         event.listen(engine, "handle_error", hooks.handle_error, insert=True)
         event.listen(engine, "engine_disposed", hooks.engine_disposed)
     return hooks.writers
@@ -246,7 +240,7 @@ def _targets(
         elif not known & (tables.keys() or known):
             targets.clear()
             break
-    if not targets:
+    if column_types and not targets:
         msg = (
             "it cannot be known which column will hold this reference: write to a Table's "
             "artifact column, or give text() the type of the very column, "
@@ -259,13 +253,13 @@ def _targets(
 def _holds(column_type: TypeEngine[Any], dialect: Dialect, store: str | None = None) -> bool:
     """Say whether a column of this type holds references, to one store or to any.
 
-    So does one of an array of them, and of a type that has ours inside.
+    So does one of an array or list of them, and of a type that has ours inside.
     """
     column_type = column_type.dialect_impl(dialect)
     if isinstance(column_type, ReferenceType):
         return store in {None, column_type.store}
     inside: Any = getattr(column_type, "item_type", None)
-    if isinstance(column_type, TypeDecorator):
+    if inside is None and isinstance(column_type, TypeDecorator):
         inside = column_type.impl_instance
     return inside is not None and _holds(inside, dialect, store)
 

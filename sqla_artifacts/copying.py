@@ -13,7 +13,7 @@ import errno
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from .digest import CHUNK, Algorithm, hasher
 from .durable import start_writeback
@@ -206,3 +206,11 @@ class _Follower:
                 raise OSError(errno.EIO, "the copy is shorter than what was copied")
             self._hasher.update(wanted[:count])
             self._offset += count
+
+
+def has_descriptor(fp: IO[bytes]) -> bool:
+    """Say whether a stream is a real file of the operating system's."""
+    try:
+        return fp.fileno() >= 0
+    except (AttributeError, OSError):
+        return False

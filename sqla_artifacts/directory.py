@@ -82,6 +82,7 @@ class _Draft:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.members: list[Member] = []
+        self._total = 0
         self._packs: list[Part] = []
         self._parts: dict[str, Payload] = {}
         self._pack: tuple[BinaryIO, StagedFile, Hasher] | None = None
@@ -91,12 +92,12 @@ class _Draft:
     def add_large(self, path: str, mode: int, payload: Payload) -> None:
         """Take a file that is a blob of its own."""
         self._parts.setdefault(payload.digest, payload)
-        self.members.append(Member(path, "file", mode, payload.size, payload.digest))
+        self._add(Member(path, "file", mode, payload.size, payload.digest))
 
     def add_small(self, path: str, mode: int, data: bytes) -> None:
         """Take a file that is empty, or lies in a pack."""
         size, digest = len(data), digest_of(data, self.stage.algorithm)
-        self.members.append(Member(path, "file", mode, size, digest))
+        self._add(Member(path, "file", mode, size, digest))
         if not size:
             return
         if closes_before(self._pack_size, size):
@@ -121,6 +122,11 @@ class _Draft:
     def close(self) -> None:
         """Drop a pack that has not been ended."""
         self._pack_open.close()
+
+    def _add(self, member: Member) -> None:
+        self.members.append(member)
+        self._total += member.size
+        self.stage.check_size(self._total)
 
     def _end_pack(self) -> None:
         if self._pack is None:

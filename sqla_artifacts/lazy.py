@@ -20,17 +20,14 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, NamedTuple, TypeVar, cast
 
-from sqlalchemy import inspect
-from sqlalchemy.orm import InstanceState
-
-from . import transfer
+from .datatypes import Encoded
 from .errors import ArtifactError, NotStoredError, UnknownDataTypeError
-from .payload import Payload
+from .payload import Payload, Spool
 from .reference import Reference, parse
+from .upload import is_upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from .datatypes import DataType
     from .payload import Stage
     from .store import ArtifactStore
+    from .window import Window
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -80,11 +78,23 @@ class Origin(NamedTuple):
         )
         raise UnknownDataTypeError(msg)
 
-    def decode(self, reference: Reference) -> Any:
-        """Fetch, verify and decode a value."""
+    def decode(self, reference: Reference, window: Window | None = None) -> Any:
+        """Fetch, verify and decode a value, along with those of the window that it is in."""
         with self.naming_column():
             datatype = self.datatype(reference)
-            return datatype.decode(self.store.get(reference))
+            if window is not None:
+                return datatype.decode(window.take(str(reference)))
+            if datatype.load is None or reference.size <= Spool.LIMIT:
+                return datatype.decode(self.store.get(reference))
+            with self.store.open_verified(reference) as fp:
+                return datatype.decode_stream(fp, reference.size)
+
+    def decode_mapped(self, reference: Reference) -> Any:
+        """Verify a value and decode it where it lies, in a file that is mapped into memory."""
+        with self.naming_column():
+            datatype = self.datatype(reference)
+            with self.store.open_verified(reference) as fp:
+                return datatype.decode_mapped(fp, reference.size)
 
     @contextlib.contextmanager
     def naming_column(self) -> Iterator[None]:
@@ -107,6 +117,16 @@ class Proxy(ABC):
     def __init__(self, origin: Origin | None, text: str | None) -> None:
         self._origin = origin
         self._text = text
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Proxy) and self._text == other._text
+        return self is other or (self.stored and same)
+
+    def __hash__(self) -> int:  # a proxy may be a primary key
+        return hash(self._text) if self.stored else id(self)
+
+    def __lt__(self, other: Proxy) -> bool:  # a flush sorts rows by their primary keys
+        return self.reference < other.reference
 
     @property
     def stored(self) -> bool:
@@ -178,8 +198,11 @@ class Lazy(Proxy, Generic[T_co]):
             return (Lazy, (self.x,))
         return (_lazy, (self._origin, self._text))
 
-    def unpack(self) -> T_co:
+    def unpack(self, *, mmap: bool = False) -> T_co:
         """Return the value, fetched, verified and decoded the first time it is asked for.
+
+        With ``mmap`` an array lies in the blob's own file, if the store is local, or else in a
+        temporary copy of it, and only what is touched of it is in memory.
 
         Raises :class:`~sqla_artifacts.errors.BlobNotFoundError`,
         :class:`~sqla_artifacts.errors.BlobCorruptedError` or
@@ -187,12 +210,20 @@ class Lazy(Proxy, Generic[T_co]):
         """
         if self.x is EMPTY:
             origin, text = self._stored
-            self.x = origin.decode(parse(text))
+            self.x = (origin.decode_mapped if mmap else origin.decode)(parse(text))
         return cast("T_co", self.x)
 
     async def aunpack(self) -> T_co:
         """Return the value as :meth:`unpack` does, without holding up the event loop."""
-        return cast("T_co", self.x) if self.x is not EMPTY else await transfer.off_loop(self.unpack)
+        if self.x is not EMPTY:
+            return cast("T_co", self.x)
+        return await self.store.pool.off_loop(self.unpack)
+
+    def settle(self, origin: Origin, text: str) -> None:
+        """Take the reference that a flush has made, and let go of what only stood for the value."""
+        super().settle(origin, text)
+        if isinstance(self.x, Encoded) or is_upload(self.x):
+            self.forget()
 
     def forget(self) -> None:
         """Let go of the unpacked value; the next :meth:`unpack` fetches it again."""
@@ -225,55 +256,6 @@ class Lazy(Proxy, Generic[T_co]):
         origin, text = self._stored
         with origin.naming_column():
             return origin.datatype(parse(text)).media_type
-
-
-def unpack(value: Any) -> Any:
-    """Unpack everything that is lazy in a row, an instance, a mapping or a list.
-
-    A proxy gives its value, a mapping a ``dict``, a list or tuple one of its kind, a row a
-    tuple. A mapped instance is returned itself, its loaded proxies unpacked (``.x``). What
-    is not lazy stays as it is.
-    """
-    proxies = {id(proxy): proxy for proxy in _proxies(value)}
-    values = transfer.each(lambda proxy: proxy.unpack(), proxies.values())
-    return _replaced(value, dict(zip(proxies, values, strict=True)))
-
-
-async def aunpack(value: Any) -> Any:
-    """Do what :func:`unpack` does without holding up the event loop."""
-    return await transfer.off_loop(unpack, value)
-
-
-def _proxies(value: Any) -> Iterator[Proxy]:
-    if isinstance(value, Proxy):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _proxies(item)
-    elif _is_sequence(value):
-        for item in value:
-            yield from _proxies(item)
-    elif isinstance(state := inspect(value, raiseerr=False), InstanceState):
-        for item in state.dict.values():
-            if isinstance(item, Proxy):
-                yield item
-
-
-def _replaced(value: Any, values: dict[int, Any]) -> Any:
-    if isinstance(value, Proxy):
-        return values[id(value)]
-    if isinstance(value, Mapping):
-        return {key: _replaced(item, values) for key, item in value.items()}
-    if _is_sequence(value):
-        items = [_replaced(item, values) for item in value]
-        if isinstance(value, list):
-            return items
-        return value._make(items) if hasattr(value, "_make") else tuple(items)
-    return value
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, list | tuple) or hasattr(value, "_mapping")
 
 
 def _lazy(origin: Origin, text: str) -> Lazy[Any]:

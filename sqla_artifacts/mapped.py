@@ -36,13 +36,13 @@ _T = TypeVar("_T")
 _P = TypeVar("_P", bound=StoredPath | None)
 
 if TYPE_CHECKING:
-    import os
-    from typing import IO, Any, Never, Protocol, overload
+    from typing import Any, Never, Protocol, overload
 
     from sqlalchemy import SQLColumnExpression
     from sqlalchemy.orm import InstrumentedAttribute
 
     from .lazy import Lazy
+    from .source import Source
 
     _U = TypeVar("_U")
     _U_co = TypeVar("_U_co", covariant=True)
@@ -119,10 +119,10 @@ if TYPE_CHECKING:
     class PathMapped(Protocol[_P]):
         """A mapped attribute that reads as ``StoredPath`` and takes what can be stored.
 
-        That is a path, an open binary file, a ``(file name, content)`` pair or
-        another ``StoredPath``.  Write ``PathMapped[StoredPath]``, or
-        ``PathMapped[StoredPath | None]`` for a nullable column, which reads as
-        ``StoredPath | None`` and takes ``None`` too.
+        That is what :mod:`.source` lists: a path, an open binary file, an upload, a
+        ``(file name, content)`` pair, an archive; or another ``StoredPath``.  Write
+        ``PathMapped[StoredPath]``, or ``PathMapped[StoredPath | None]`` for a
+        nullable column, which reads as ``StoredPath | None`` and takes ``None`` too.
         """
 
         @overload
@@ -135,7 +135,7 @@ if TYPE_CHECKING:
         def __set__(
             self,
             instance: Any,
-            value: _P | str | os.PathLike[str] | IO[bytes] | tuple[str, bytes | IO[bytes]],
+            value: _P | Source,
         ) -> None: ...
         def __delete__(self, instance: Any) -> None: ...
 

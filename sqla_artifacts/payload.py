@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 from .copying import copy_and_hash
 from .digest import CHUNK, Algorithm, digest_of, hasher
-from .errors import SourceError
+from .errors import InvalidValueError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -96,6 +96,7 @@ class Spool(io.RawIOBase):
     def write(self, data: Buffer, /) -> int:
         """Take more bytes."""
         view = memoryview(data).cast("B")
+        self._stage.check_size(self._size + len(view))
         self._hasher.update(view)
         self._size += len(view)
         if self._memory is not None and self._size > self.LIMIT:
@@ -122,11 +123,14 @@ class Stage:
 
     A local backend offers one on its own file system, so that storing is a link; for other
     backends it is the system's directory for temporary files. What is staged keeps ``owner``
-    alive, with which the directory would go.
+    alive, with which the directory would go. ``limit`` is the most bytes that a value may have:
+    nothing is read further than that.
 
     Thread-safe. ``fast`` switches the platform's fast ways of copying. A ``with`` block that is
     left by an error discards all that was staged.
     """
+
+    limit: int | None = None
 
     def __init__(
         self,
@@ -148,6 +152,12 @@ class Stage:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.discard()
+
+    def check_size(self, size: int) -> None:
+        """Raise :class:`InvalidValueError` for a value of more than ``limit`` bytes."""
+        if self.limit is not None and size > self.limit:
+            msg = f"more bytes than the column's max_size of {self.limit}"
+            raise InvalidValueError(msg)
 
     def data(self, data: bytes) -> Payload:
         """Make a payload of bytes in memory; nothing is copied."""
@@ -172,6 +182,7 @@ class Stage:
         :class:`SourceError` that gives ``name``.
         """
         before = os.fstat(source)
+        self.check_size(before.st_size)
         with self.file() as (fp, staged):
             digest, size = copy_and_hash(source, fp.fileno(), self.algorithm, fast=self._fast)
         after = os.fstat(source)

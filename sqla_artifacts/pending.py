@@ -10,6 +10,12 @@ import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
+from sqlalchemy import Insert, Update
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import BindParameter, Null, TextClause
+from sqlalchemy.sql.selectable import SelectBase, TextualSelect
+
 from .errors import NotAttachedError
 
 if TYPE_CHECKING:
@@ -18,8 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
     from .payload import Payload, Stage
+    from .reference_type import ReferenceType
     from .store import ArtifactStore
-    from .types import ReferenceType
 
 
 class Pending(NamedTuple):
@@ -63,6 +69,23 @@ def take_pending(dialect: Dialect) -> list[Pending]:
     mine = [item for item in pending if item.dialect is dialect]
     _PENDING.set([item for item in pending if item.dialect is not dialect] or None)
     return mine
+
+
+def may_write(statement: object) -> bool:
+    """Say whether a statement can write; a SELECT without DML or text inside it cannot."""
+    if not isinstance(statement, SelectBase):
+        return True
+    writing = (UpdateBase, TextClause, TextualSelect)
+    return any(isinstance(element, writing) for element in visitors.iterate(statement))
+
+
+def copies(statement: object) -> bool:
+    """Say whether SQL gives an INSERT or UPDATE its values: references of other columns, say."""
+    if not isinstance(statement, Insert | Update):
+        return False
+    values = (statement._values or {}).values()  # noqa: SLF001 (public in the SQL only)
+    given = all(isinstance(value, BindParameter | Null) for value in values)
+    return getattr(statement, "select", None) is not None or not given
 
 
 def discard(pending: list[Pending]) -> None:

@@ -107,3 +107,8 @@ def _is_name(raw: bytes) -> bool:
         and b"/" not in raw
         and b"\0" not in raw
     )
+
+
+def as_reference(reference: str | Reference) -> Reference:
+    """Return a reference that is parsed, whether it was or not."""
+    return reference if isinstance(reference, Reference) else parse(reference)

@@ -20,33 +20,33 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import platformdirs
 
 from .backends import Backend, open_backend
+from .copying import has_descriptor
 from .digest import CHUNK, Algorithm, VerifyingReader, digest_of, hasher, verify
-from .errors import (
-    BlobCorruptedError,
-    BlobNotFoundError,
-    StoreWriteError,
-)
+from .errors import BlobCorruptedError, BlobNotFoundError, StoreWriteError
 from .identity import Identity
+from .location import Stat, key_of, keys_of
 from .payload import Payload, Stage
-from .reference import Reference, parse
+from .recent import Recent
+from .reference import Reference, as_reference
+from .transfer import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Engine, MetaData
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
-class Stat(NamedTuple):
-    """What the store knows of a blob without reading it."""
+CONCURRENCY = 32
+"""How many requests at once go to a remote store, if nothing else is said."""
 
-    key: str
-    size: int
+MEMORY = 64 << 20
+"""How many bytes of recent payloads a store remembers, if nothing else is said."""
 
 
 class ArtifactStore:
@@ -56,7 +56,9 @@ class ArtifactStore:
     path), ``memory://``, or any URL that fsspec opens; ``options`` go to fsspec. A new store
     takes its digests with ``algorithm``, an old one with what its ``store.json`` says.
     ``checkouts`` is the local directory for unpacked files and directories; left out, it is
-    in the user's cache directory.
+    in the user's cache directory. ``memory`` is how many bytes of recent payloads are kept for
+    reading them again. ``max_concurrency`` is how many requests run at once; left out, 32 to a
+    remote store, and one to a disk or to memory, which threads make no faster.
 
     Making one does no I/O. Thread-safe; a pickled store is its URL, without options, so that
     credentials never travel.
@@ -68,6 +70,8 @@ class ArtifactStore:
         *,
         algorithm: Algorithm = "blake3",
         checkouts: str | Path | None = None,
+        memory: int = MEMORY,
+        max_concurrency: int | None = None,
         **options: Any,
     ) -> None:
         if algorithm not in {"blake3", "sha256"}:
@@ -77,6 +81,8 @@ class ArtifactStore:
         self._algorithm = algorithm
         self._checkouts = None if checkouts is None else Path(checkouts).absolute()
         self._identity = Identity(self.backend, algorithm)
+        self._recent = Recent(memory)
+        self.pool = Pool(max_concurrency or (CONCURRENCY if self.backend.is_remote else 1))
 
     def __repr__(self) -> str:
         return f"<ArtifactStore {self.url}>"
@@ -140,9 +146,12 @@ class ArtifactStore:
         stored again. Raises :class:`BlobNotFoundError`, :class:`BlobCorruptedError`, or
         :class:`InvalidReferenceError`.
         """
-        digest = _parsed(reference).digest
+        digest = as_reference(reference).digest
+        recent = self._recent.get(digest)
+        if recent is not None:
+            return recent
         failure: BlobCorruptedError | None = None
-        for key in self._keys(digest):
+        for key in keys_of(self.backend, digest):
             try:
                 data = self.backend.get(key)
                 verify(digest_of(data, self.algorithm), digest)
@@ -151,8 +160,23 @@ class ArtifactStore:
             except BlobCorruptedError as error:
                 failure = failure or error
             else:
+                self._recent.put(digest, data)
                 return data
         raise failure or self._missing(digest)
+
+    def get_each(self, references: Sequence[str]) -> list[bytes | Exception]:
+        """Return what :meth:`get` does for each reference, or the error that it raised.
+
+        Fetches up to ``max_concurrency`` at once.
+        """
+
+        def attempt(reference: str) -> bytes | Exception:
+            try:
+                return self.get(reference)
+            except Exception as error:  # noqa: BLE001 (for the row that it belongs to)
+                return error
+
+        return self.pool.each(attempt, references)
 
     def open(self, reference: str | Reference) -> BinaryIO:
         """Open a blob as a seekable binary stream.
@@ -161,7 +185,7 @@ class ArtifactStore:
         raises :class:`BlobCorruptedError` if they are not the blob's. Raises
         :class:`BlobNotFoundError` at once.
         """
-        return self.open_blob(_parsed(reference).digest)
+        return self.open_blob(as_reference(reference).digest)
 
     def open_blob(self, digest: str) -> BinaryIO:
         """Open a blob by its digest alone, as :meth:`open` does: a part of a tree, say."""
@@ -170,7 +194,7 @@ class ArtifactStore:
 
     def open_unchecked(self, digest: str) -> BinaryIO:
         """Open a blob for somebody who checks its digest himself."""
-        for key in self._keys(digest):
+        for key in keys_of(self.backend, digest):
             with contextlib.suppress(FileNotFoundError):
                 return self.backend.open(key)
         raise self._missing(digest)
@@ -181,7 +205,7 @@ class ArtifactStore:
         For when :meth:`open_unchecked` has met one. Raises :class:`BlobCorruptedError` if all are.
         """
         failure: BlobCorruptedError | None = None
-        for key in self._keys(digest):
+        for key in keys_of(self.backend, digest):
             with contextlib.suppress(FileNotFoundError):
                 raw = self.backend.open(key)
                 try:
@@ -197,6 +221,20 @@ class ArtifactStore:
                     return raw
         raise failure or self._missing(digest)
 
+    def open_verified(self, reference: str | Reference) -> BinaryIO:
+        """Open a blob whose bytes have all been checked, as a seekable stream.
+
+        A local blob is its own file, read once more for that; any other is a copy, in memory
+        while it is small, then in a temporary file. Raises what :meth:`get` does.
+        """
+        digest = as_reference(reference).digest
+        raw = self.open_unchecked(digest)
+        with raw:
+            if not has_descriptor(raw):
+                raw.close()
+                return self.payload(digest).open()
+        return self.open_sound(digest)
+
     def payload(self, digest: str) -> Payload:
         """Read a blob back, verified, to store it again or elsewhere."""
         try:
@@ -208,19 +246,13 @@ class ArtifactStore:
 
     def stat(self, reference: str | Reference) -> Stat:
         """Return a blob's key and size. Raises :class:`BlobNotFoundError`."""
-        digest = _parsed(reference).digest
-        for key in self._keys(digest):
+        digest = as_reference(reference).digest
+        for key in keys_of(self.backend, digest):
             try:
                 return Stat(key, self.backend.size(key))
             except FileNotFoundError:
                 continue
         raise self._missing(digest)
-
-    def _keys(self, digest: str) -> Iterator[str]:
-        yield key_of(digest)
-        later = (entry.key.rpartition("~")[2] for entry in self.backend.list(f"{key_of(digest)}~"))
-        for generation in sorted(map(int, filter(str.isdecimal, later)), reverse=True):
-            yield key_of(digest, generation)
 
     def _missing(self, digest: str) -> BlobNotFoundError:
         return BlobNotFoundError(f"blob {digest} is not in the store {self.url}")
@@ -238,27 +270,26 @@ class ArtifactStore:
         """
         self._identity.claim(owner)
 
+    def load(self, payloads: Mapping[str, Payload]) -> dict[str, Payload]:
+        """Read back those payloads, by digest, whose bytes are not at hand."""
+        return dict(zip(payloads, self.pool.each(Payload.load, payloads.values()), strict=True))
+
     def put(self, payloads: Sequence[tuple[Payload, int]]) -> None:
         """Store payloads under their generations, all durable on return.
 
         Only what the ledger protects stays: this is for the ledger, and for tools that fill a
         store before its database exists. Raises :class:`StoreWriteError`.
         """
+        objects = [(key_of(p.digest, generation), p) for p, generation in payloads]
+        batches = [[each] for each in objects] if self.backend.is_remote else [objects]
         try:
-            self.backend.put([(key_of(p.digest, generation), p) for p, generation in payloads])
+            self.pool.each(self.backend.put, batches, size=lambda b: sum(p.size for _, p in b))
         except OSError as error:
             msg = f"cannot write to the store {self.url}: {error}"
             raise StoreWriteError(msg) from error
-
-
-def key_of(digest: str, generation: int = 0) -> str:
-    """Return the key under which a blob lies."""
-    key = f"blobs/{digest[:2]}/{digest[2:4]}/{digest}"
-    return f"{key}~{generation}" if generation else key
-
-
-def _parsed(reference: str | Reference) -> Reference:
-    return reference if isinstance(reference, Reference) else parse(reference)
+        for payload, _ in payloads:
+            if isinstance(payload.content, bytes):
+                self._recent.put(payload.digest, payload.content)
 
 
 def _open_store(url: str, checkouts: Path | None) -> ArtifactStore:

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from . import transfer
 from .checkout import check_out, open_member, unpack_to
 from .digest import verify
 from .errors import BlobNotFoundError
@@ -103,7 +102,7 @@ class StoredPath(Proxy, os.PathLike[str]):
 
     async def aunpack(self, to: str | os.PathLike[str] | None = None) -> Path:
         """Return what :meth:`unpack` does, without holding up the event loop."""
-        return await transfer.off_loop(self.unpack, to)
+        return await self.store.pool.off_loop(self.unpack, to)
 
     def restage(self, stage: Stage) -> tuple[Reference, Payload]:
         """Prepare the file or directory to be stored, its bytes read only if need be."""

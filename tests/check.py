@@ -5,9 +5,9 @@ from sqlalchemy import String, select, type_coerce
 from sqla_artifacts import ledger
 from sqla_artifacts.digest import digest_of
 from sqla_artifacts.reference import parse
+from sqla_artifacts.reference_type import ReferenceType
 from sqla_artifacts.store import key_of
 from sqla_artifacts.tree import parse_manifest
-from sqla_artifacts.types import ReferenceType
 
 
 def check(engine, store, *tables, ledger_schema=None):

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 
 from .engines import SQLITE_MODES, sqlite_engine
 from .postgres import FAST, PostgresServer, find_binaries
+from .servers.fixtures import azure, faulty_s3, google, s3  # noqa: F401 (fixtures)
 
 CI = os.environ.get("CI") == "true"
 

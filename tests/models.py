@@ -55,8 +55,9 @@ def make_models():
 
 
 def make_store(directory, name="artifacts", **options):
-    """A store in a directory of its own, and its checkouts beside it."""
+    """A store in a directory of its own, its checkouts beside it; it remembers nothing."""
     path = directory / name
+    options.setdefault("memory", 0)
     return ArtifactStore(str(path), checkouts=directory / f"{name}-checkouts", **options)
 
 

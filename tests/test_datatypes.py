@@ -225,7 +225,7 @@ def test_an_identifier_has_to_fit_into_a_reference(identifier):
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     for column_type in (Artifact, LazyArtifact):
-        with pytest.raises(UnknownDataTypeError, match=r"'npy'.*bytes, text, json, pickle, numpy"):
+        with pytest.raises(UnknownDataTypeError, match=r"'npy'.*bytes, text, .*numpy"):
             column_type("npy")
         with pytest.raises(UnknownDataTypeError, match="'npy'"):
             column_type("numpy", accepts=["npy"])

@@ -35,7 +35,7 @@ def test_values_go_in_and_come_back(engine, tmp_path, store_url):
         store_url = str(tmp_path / "artifacts")
     elif store_url == "local":
         store_url = f"local://{tmp_path}/artifacts"
-    store = ArtifactStore(store_url, checkouts=tmp_path / "checkouts")
+    store = ArtifactStore(store_url, checkouts=tmp_path / "checkouts", memory=0)
     store.attach(engine, metadata=Base.metadata)
     Base.metadata.create_all(engine)
     run = tmp_path / "runs" / "7"

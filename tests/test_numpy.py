@@ -51,6 +51,25 @@ def test_the_layout_of_an_array_in_memory_is_not_stored(dtype):
     assert {encoded("numpy", layout) for layout in layouts} == {encoded("numpy", array)}
 
 
+@pytest.mark.parametrize("inner", ["f8", [("c", "i1"), ("d", "f4", (2,))]])
+def test_what_lies_between_fields_is_not_stored(inner):
+    dtype = np.dtype([("a", "i1"), ("b", np.dtype(inner, align=True), (2,))], align=True)
+    found = set()
+    for rubbish in (0, 7):
+        array = np.full(3 * dtype.itemsize, rubbish, np.uint8).view(dtype)
+        for field in fields(array):
+            field[...] = 1
+        found.add(encoded("numpy", array))
+    assert len(found) == 1
+
+
+def fields(array):
+    """Every field that has no others in it."""
+    if array.dtype.names is None:
+        return [array]
+    return [field for name in array.dtype.names for field in fields(array[name])]
+
+
 ARRAYS_BY_NAME = {
     "0-d": np.array(5.0),
     "empty": np.empty((0, 3)),

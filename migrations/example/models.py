@@ -33,5 +33,7 @@ class Recording(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str]
     transcript: Mapped[str] = mapped_column(Artifact("text"))
-    analysis: LazyMapped[Any | None] = mapped_column(LazyArtifact("pickle"))
+    # Rows written before revision 0003 are pickles.
+    analysis: LazyMapped[Any | None] = mapped_column(LazyArtifact("json", accepts=["pickle"]))
     audio: PathMapped[StoredPath] = mapped_column(FileDir())
+    cover: Mapped[bytes | None] = mapped_column(Artifact("bytes"))

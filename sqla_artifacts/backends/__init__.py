@@ -8,20 +8,28 @@ docstrings is what the store relies on.
     a directory on this machine: :mod:`.local`
 ``memory://``
     this process's memory, gone with the store object: :mod:`.memory`
-anything else
+``s3://``, ``gs://``, ``az://`` and their aliases
+    a bucket, through ``obstore`` where it is installed: :mod:`.objects`
+anything else, and buckets with fsspec's own options
     what ``fsspec`` opens under that protocol: :mod:`.generic`
 """
 
 from __future__ import annotations
 
+import contextlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
+from ..errors import UnknownProtocolError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
     from ..payload import Payload
+
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 
 class Entry(NamedTuple):
@@ -41,6 +49,13 @@ class Backend(Protocol):
     @property
     def url(self) -> str:
         """Where the bytes lie, absolute, without credentials: what a pickled proxy carries."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a request waits for another machine, so that many at once are faster.
+
+        A remote backend is given one object for each :meth:`put`.
+        """
 
     @property
     def staging(self) -> Path | None:
@@ -76,13 +91,18 @@ class Backend(Protocol):
         """Remove an object, if it is there."""
 
 
-def open_backend(url: str, **options: Any) -> Backend:
+def open_backend(
+    url: str, *, storage_options: Mapping[str, Any] | None = None, **options: Any
+) -> Backend:
     """Return the backend for a URL.
 
-    ``options`` go to fsspec (``key=``, ``endpoint_url=`` …), and never into ``Backend.url``.
-    Raises :class:`~sqla_artifacts.errors.UnknownProtocolError` for a protocol that nothing
-    here speaks.
+    ``options`` are those of the backend (``endpoint_url=``, ``region=`` …), and can be given as
+    one mapping, ``storage_options``, as well; they never get into ``Backend.url``. A bucket whose
+    options ``obstore`` does not know is opened by fsspec, which knows others: ``profile=``, say.
+
+    Raises :class:`UnknownProtocolError` for a protocol that nothing here speaks.
     """
+    options = {**(storage_options or {}), **options}
     protocol, separator, rest = url.partition("://")
     if not separator:
         protocol, rest = "file", url
@@ -94,6 +114,11 @@ def open_backend(url: str, **options: Any) -> Backend:
         from .memory import MemoryBackend
 
         return MemoryBackend(**options)
+    if protocol in _BUCKETS and find_spec("obstore"):
+        from .objects import ObjectBackend
+
+        with contextlib.suppress(UnknownProtocolError):
+            return ObjectBackend(url, **options)
     from .generic import GenericBackend
 
     return GenericBackend(url, **options)

@@ -61,6 +61,8 @@ class GenericBackend:
     options that it was made with.
     """
 
+    is_remote = True
+
     def __init__(self, url: str, **options: Any) -> None:
         self.url = "::".join(_without_secrets(part) for part in url.split("::"))
         self.staging: Path | None = None
@@ -125,7 +127,12 @@ class GenericBackend:
             return io.BytesIO(self.get(key))
         with _missing(key):
             self._fs.invalidate_cache()
-            return cast("BinaryIO", self._fs.open(self._path(key), "rb"))
+            stream = self._fs.open(self._path(key), "rb")
+            # Buckets have no directories, and so some open what looks like one.
+            if (getattr(stream, "details", None) or {}).get("type") == "directory":
+                stream.close()
+                raise IsADirectoryError
+        return cast("BinaryIO", stream)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes."""

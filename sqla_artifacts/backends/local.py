@@ -51,6 +51,8 @@ class LocalBackend:
     A pickled backend opens the same directory elsewhere.
     """
 
+    is_remote = False
+
     def __init__(self, path: str | os.PathLike[str], *, fast: bool = True) -> None:
         name = os.fspath(path)
         if not name or "\0" in name:

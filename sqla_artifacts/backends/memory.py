@@ -25,6 +25,8 @@ class MemoryBackend:
     process, so a pickled one would be empty there and is refused.
     """
 
+    is_remote = False
+
     def __init__(self) -> None:
         self.url = "memory://"
         self.staging: Path | None = None

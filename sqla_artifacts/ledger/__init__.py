@@ -1,13 +1,14 @@
 """The ledger: the library's tables in the user's database, and why storing is safe.
 
-===================== =========================================================================
-``artifact_ledger``   one row: the identity of this ledger, made with the tables
-``artifact_store``    the stores that this database writes to, and under which names
-``artifact_blob``     every blob: its generation, and whether it is pending, live or gone
-``artifact_trash``    generations that the collector took, and when
-``artifact_edge``     a tree's manifest and the blobs that it needs
-``artifact_column``   every column that was ever seen to hold references
-===================== =========================================================================
+======================== ======================================================================
+``artifact_ledger``      one row: the identity of this ledger, made with the tables
+``artifact_store``       the stores that this database writes to, and under which names
+``artifact_blob``        every blob: its generation, and whether it is pending, live or gone
+``artifact_trash``       generations that the collector took, and when
+``artifact_edge``        a tree's manifest and the blobs that it needs
+``artifact_column``      every column that was ever seen to hold references
+``artifact_declaration`` what each column was declared as, by the last revision (since format 2)
+======================== ======================================================================
 
 The tables are mapped on a registry of their own. :func:`install` adds them to the user's
 ``MetaData``, so that ``create_all`` makes them and Alembic sees them; they may be queried and
@@ -15,13 +16,13 @@ joined like any others, and are never to be written to.
 
 A writer's steps, before each statement that stores something, are those of
 :mod:`.postgresql` and :mod:`.sqlite`. They keep one law: *a blob is durable before a row
-names it, is named by its own digest, and never changes; only the collector deletes.*
+names it, is named by its own digest, and never changes; only the collector deletes.* They use
+none of the tables that came after format 1, so a writer works on the tables of either format.
 """
 
 from __future__ import annotations
 
 import datetime as dt  # noqa: TC003 (the mapper evaluates the annotations)
-import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
@@ -33,16 +34,21 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     event,
     insert,
+    inspect,
     select,
+    update,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.functions import FunctionElement
 
 if TYPE_CHECKING:
     from sqlalchemy import Insert
 
-FORMAT = 1
+FORMAT = 2
 """The version of the tables that this code writes."""
 
 
@@ -113,6 +119,20 @@ class Column(_Base):
     column_name: Mapped[str] = mapped_column(String(255), primary_key=True)
 
 
+class Declaration(_Base):
+    """What a column was declared as, for :mod:`~sqla_artifacts.ext.alembic`; no writer reads it.
+
+    The schema is ``""`` where the model names none, or the database's default.
+    """
+
+    __tablename__ = "artifact_declaration"
+    table_schema: Mapped[str] = mapped_column(String(255), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    column_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    declared: Mapped[str] = mapped_column(Text)
+    store_name: Mapped[str] = mapped_column(String(255))
+
+
 metadata: MetaData = _Base.metadata
 """The ledger's own ``MetaData``, for Alembic's ``target_metadata``."""
 
@@ -129,21 +149,52 @@ def install(target: MetaData, *, schema: str | None = None) -> None:
             table.to_metadata(target, schema=cast("str", schema))  # None is one, too
 
 
-def identity(*, schema: str | None = None) -> Insert:
-    """Return the INSERT that gives new tables their identity.
+class _NewId(FunctionElement[str]):
+    """32 hexadecimal digits that the database makes up, so that a script makes up new ones."""
 
-    ``create_all`` does it by itself. A revision that makes the tables has to say it, once::
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_NewId, "sqlite")
+def _new_id_on_sqlite(*_: Any, **__: Any) -> str:
+    return "lower(hex(randomblob(16)))"
+
+
+@compiles(_NewId, "postgresql")
+def _new_id_on_postgresql(*_: Any, **__: Any) -> str:
+    return "replace(CAST(gen_random_uuid() AS text), '-', '')"
+
+
+def identity(*, schema: str | None = None) -> Insert:
+    """Return the INSERT that gives new tables their identity, made up by the database.
+
+    ``create_all`` does it by itself, and so do revisions that are generated with
+    :mod:`~sqla_artifacts.ext.alembic`. One that is written by hand has to say it, once::
 
         op.execute(ledger.identity())
     """
     table = cast("Table", Ledger.__table__)
-    if schema is not None:
-        table = table.to_metadata(MetaData(), schema=schema)
-    return insert(table).values(id=uuid.uuid4().hex, format=FORMAT)
+    return _identity_of(table.to_metadata(MetaData(), schema=schema) if schema else table)
+
+
+def _identity_of(table: Table) -> Insert:
+    # inline(): the id is not asked back.
+    return insert(table).values(id=_NewId(), format=FORMAT).inline()
 
 
 @event.listens_for(Ledger.__table__, "after_create", propagate=True)
 def _identify(table: Table, connection: Connection, **_: Any) -> None:
     # Never by a writer: its rollback would take the identity away, and a store's owner with it.
     if connection.scalar(select(table.c.id)) is None:
-        connection.execute(insert(table).values(id=uuid.uuid4().hex, format=FORMAT))
+        connection.execute(_identity_of(table))
+
+
+@event.listens_for(Declaration.__table__, "after_create", propagate=True)
+def _raise_format(table: Table, connection: Connection, **_: Any) -> None:
+    """Make a ledger of format 1, to which ``create_all`` adds this table, one of format 2."""
+    ledger = cast("Table", Ledger.__table__).to_metadata(
+        MetaData(), schema=cast("str", table.schema)
+    )
+    if inspect(connection).has_table(ledger.name, schema=ledger.schema):
+        connection.execute(update(ledger).where(ledger.c.format < FORMAT).values(format=FORMAT))

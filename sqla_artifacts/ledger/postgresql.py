@@ -28,6 +28,7 @@ each look confirms: savepoints, rollbacks and a COMMIT in raw SQL need no bookke
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Row, StaticPool, text
@@ -70,6 +71,7 @@ class PostgreSQLWriter:
         self._name = name
         self._schema = schema
         self._dialect = engine.dialect
+        self._do = partial(store.pool.call, is_async=engine.dialect.is_async)
         self._own = OwnConnections(engine)
         self._claimed: tuple[str, str] | None = None
 
@@ -185,16 +187,18 @@ class PostgreSQLWriter:
     ) -> None:
         for _ in range(ROUNDS):
             live = set(seen.live)
-            missing = {d: payload.load() for d, payload in wanted.items() if d not in live}
-            if not missing:
+            absent = {d: payload for d, payload in wanted.items() if d not in live}
+            if not absent:
                 return
+            missing = self._do(partial(self.store.load, absent))
             parts = {part.digest: part for p in missing.values() for part in p.parts}
             if parts:
                 self._store(store_id, parts, look, look(parts))
             generations = self._intend(store_id, missing)
             if not generations:
                 return
-            self.store.put([(missing[digest], g) for digest, g in generations.items()])
+            writing = [(missing[digest], g) for digest, g in generations.items()]
+            self._do(partial(self.store.put, writing))
             settled = self._settle(store_id, generations)
             wanted = {d: missing[d] for d in generations if d not in settled}
             if not wanted:
@@ -211,12 +215,13 @@ class PostgreSQLWriter:
                 raise no_identity(self._schema)
             database = str(own.scalar(text(SQL["database"])))
             system = own.scalar(text(SQL["system"])) if own.scalar(text(SQL["may"])) else None
-            store_id = self.store.prepare()
+            store_id = self._do(self.store.prepare)
             name = {"store": store_id, "name": self._name}
             own.execute(self._text("name"), name)
             rows = own.execute(self._text("names"), name).all()
             check_names([(row.id, row.name) for row in rows], store_id, self._name, self.store.url)
-            self.store.claim({"ledger": ledger, "database": database, "system": system})
+            owner = {"ledger": ledger, "database": database, "system": system}
+            self._do(partial(self.store.claim, owner))
         self._claimed = (ledger, store_id)
         return self._claimed
 

@@ -12,6 +12,7 @@ library's legacy mode the release of a first savepoint commits.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
@@ -38,6 +39,7 @@ class SQLiteWriter:
         self._name = name
         self._schema = schema
         self._claimed: str | None = None
+        self._do = partial(store.pool.call, is_async=engine.dialect.is_async)
         self._quote = engine.dialect.identifier_preparer.quote_identifier
         quoted = self._quote(schema or "main")
         self._sql = {key: text(sql.replace("{ledger}", quoted)) for key, sql in SQL.items()}
@@ -85,12 +87,12 @@ class SQLiteWriter:
         ledger = connection.scalar(self._sql["identity"])
         if ledger is None:
             raise no_identity(self._schema)
-        store_id = self.store.prepare()
+        store_id = self._do(self.store.prepare)
         name = {"store": store_id, "name": self._name}
         rows = connection.execute(self._sql["names"], name).all()
         check_names([(row.id, row.name) for row in rows], store_id, self._name, self.store.url)
         if self._claimed != ledger:
-            self.store.claim({"ledger": ledger})
+            self._do(partial(self.store.claim, {"ledger": ledger}))
             self._claimed = ledger
         if not rows:
             connection.execute(self._sql["name"], name)
@@ -100,13 +102,15 @@ class SQLiteWriter:
         asked = {"store": store_id, "digests": json.dumps(list(payloads))}
         trees = json.dumps([digest for digest in payloads if has_parts(payloads[digest])])
         known = connection.execute(self._sql["look"], asked | {"trees": trees}).all()
-        missing = [payloads[row.digest].load() for row in known if not row.live]
+        absent = {row.digest: payloads[row.digest] for row in known if not row.live}
+        missing = list(self._do(partial(self.store.load, absent)).values()) if absent else []
         parts = {part.digest: part for payload in missing for part in payload.parts}
         if parts:
             self._store(connection, store_id, parts)
         generations = {row.digest: row.generation for row in known}
         if missing:
-            self.store.put([(payload, generations[payload.digest]) for payload in missing])
+            writing = [(payload, generations[payload.digest]) for payload in missing]
+            self._do(partial(self.store.put, writing))
         rows = [
             {
                 "store": store_id,

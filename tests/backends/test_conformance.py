@@ -6,14 +6,13 @@ from sqla_artifacts.backends import open_backend
 from sqla_artifacts.backends.generic import GenericBackend
 from sqla_artifacts.backends.local import LocalBackend
 from sqla_artifacts.backends.memory import MemoryBackend
-
-from .conformance import BackendConformance
+from sqla_artifacts.testing import BackendConformance
 
 
 class TestLocal(BackendConformance):
     @pytest.fixture
-    def backend(self, tmp_path):
-        return LocalBackend(tmp_path / "store")
+    def make_backend(self, tmp_path):
+        return lambda: LocalBackend(tmp_path / "store")
 
     @pytest.fixture
     def shared(self, backend):
@@ -22,8 +21,8 @@ class TestLocal(BackendConformance):
 
 class TestLocalPlain(BackendConformance):
     @pytest.fixture
-    def backend(self, tmp_path):
-        return LocalBackend(tmp_path / "store", fast=False)
+    def make_backend(self, tmp_path):
+        return lambda: LocalBackend(tmp_path / "store", fast=False)
 
     @pytest.fixture
     def shared(self, backend):
@@ -32,28 +31,26 @@ class TestLocalPlain(BackendConformance):
 
 class TestMemory(BackendConformance):
     @pytest.fixture
-    def backend(self):
-        return MemoryBackend()
+    def make_backend(self):
+        backend = MemoryBackend()
+        return lambda: backend
 
 
 class TestGenericMemory(BackendConformance):
     @pytest.fixture
-    def backend(self, request):
+    def make_backend(self, request):
         # fsspec has one memory file system for the whole process.
-        backend = GenericBackend(f"memory://{request.node.name.replace('/', '-')}")
-        yield backend
+        url = f"memory://{request.node.name.replace('/', '-')}"
+        yield lambda: GenericBackend(url)
+        backend = GenericBackend(url)
         for entry in list(backend.list("")):
             backend.delete(entry.key)
-
-    @pytest.fixture
-    def shared(self, backend):
-        return GenericBackend(backend.url)
 
 
 class TestGenericLocal(BackendConformance):
     @pytest.fixture
-    def backend(self, tmp_path):
-        return GenericBackend(f"local://{tmp_path}/store")
+    def make_backend(self, tmp_path):
+        return lambda: GenericBackend(f"local://{tmp_path}/store")
 
     @pytest.fixture
     def shared(self, backend):

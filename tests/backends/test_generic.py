@@ -9,8 +9,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sqla_artifacts.backends import open_backend
 from sqla_artifacts.backends.generic import GenericBackend, _without_secrets
 from sqla_artifacts.errors import UnknownProtocolError
-
-from .conformance import KEY, keys, payload, staged
+from sqla_artifacts.testing.backends import KEY, keys, payload, staged
 
 
 class CachedFileSystem(LocalFileSystem):

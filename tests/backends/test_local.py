@@ -15,9 +15,9 @@ from sqla_artifacts import durable
 from sqla_artifacts.backends import open_backend, scratch, temporaries
 from sqla_artifacts.backends.local import LocalBackend
 from sqla_artifacts.payload import Payload, Stage
+from sqla_artifacts.testing.backends import KEY, keys, payload, staged, together
 
 from ..programs import disk
-from .conformance import KEY, keys, payload, staged, together
 
 WAYS = pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
 COUNTS = pytest.mark.parametrize("count", [1, 3, 40])

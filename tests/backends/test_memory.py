@@ -3,8 +3,7 @@ import pickle
 import pytest
 
 from sqla_artifacts.backends import open_backend
-
-from .conformance import KEY, keys, payload
+from sqla_artifacts.testing.backends import KEY, keys, payload
 
 
 def test_each_is_a_store_of_its_own():

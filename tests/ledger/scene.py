@@ -27,6 +27,7 @@ class WatchedBackend:
 
 
 def watched_store(url="memory://", **options):
+    options.setdefault("memory", 0)
     store = ArtifactStore(url, **options)
     store.backend = WatchedBackend(store.backend)
     return store

@@ -21,7 +21,7 @@ from sqla_artifacts.errors import ForeignStoreError, NoLedgerError, StoreError
 
 from .scene import Scene, make_table, watched_store
 
-NAMES = ("ledger", "store", "blob", "trash", "edge", "column")
+NAMES = ("ledger", "store", "blob", "trash", "edge", "column", "declaration")
 FOREIGN = "belongs to another database.*owner.json"
 
 

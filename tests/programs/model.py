@@ -30,6 +30,7 @@ class Sample(Base):
 
 def attach(engine, place, **options):
     """Attach a store in a directory to an engine, and make the tables."""
+    options.setdefault("memory", 0)
     store = ArtifactStore(str(place), checkouts=Path(f"{place}-checkouts"), **options)
     store.attach(engine, metadata=Base.metadata)
     Base.metadata.create_all(engine)

@@ -1,0 +1,1 @@
+"""What frameworks need; each module imports its own."""

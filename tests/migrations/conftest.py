@@ -1,0 +1,1 @@
+from .project import project  # noqa: F401 (a fixture)

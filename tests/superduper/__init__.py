@@ -1,0 +1,1 @@
+"""Superduper's surface, and the import of what its versions wrote."""
