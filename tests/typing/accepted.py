@@ -26,7 +26,19 @@ from sqlalchemy.orm import (
     undefer,
 )
 
-from sqla_artifacts import FileDir, Lazy, LazyArtifact, LazyMapped, PathMapped, StoredPath
+from sqla_artifacts import (
+    Artifact,
+    ArtifactList,
+    Candidate,
+    DataType,
+    FileDir,
+    Lazy,
+    LazyArtifact,
+    LazyMapped,
+    PathMapped,
+    StoredPath,
+    unpack_stream,
+)
 
 Pickled = Annotated[int, mapped_column(LazyArtifact("pickle"))]
 S = TypeVar("S")
@@ -247,3 +259,42 @@ def check_dataclasses(lazy: Lazy[int], maybe: Lazy[int] | None, path: StoredPath
     assert_type(R.b, InstrumentedAttribute[Optional[Lazy[int]]])
     assert_type(D.b, InstrumentedAttribute[Optional[Lazy[int]]])
     assert_type(DM.a, InstrumentedAttribute[Lazy[int]])
+
+
+def is_small(candidate: Candidate) -> bool:
+    return candidate.size < 10 and not candidate.members
+
+
+doubles = DataType("doubles", lambda value, info: bytes(value), lambda data, info: list(data))
+
+
+class Lists(Base):
+    __tablename__ = "lists"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    notes: Mapped[list[Lazy[str]]] = mapped_column(ArtifactList(LazyArtifact("text")))
+    values: Mapped[list[bytes] | None] = mapped_column(ArtifactList(Artifact("bytes")))
+    photo: PathMapped[StoredPath] = mapped_column(
+        FileDir(max_size=10, media_types=["image/*"], validators=[is_small])
+    )
+    numbers: Mapped[list[int]] = mapped_column(Artifact(doubles, accepts=["pickle"]))
+
+
+class Request:
+    """An upload, as Werkzeug and Django have it."""
+
+    filename = "cat.png"
+
+    def read(self, size: int = -1, /) -> bytes:
+        return b""
+
+
+def check_lists(session: Session, row: Lists) -> None:
+    row.notes = [Lazy("a")]
+    assert_type(row.notes[0].unpack(), str)
+    row.values = [b"a"]
+    row.photo = Request()
+    row.photo = ("cat.png", Request())
+    row.photo = FileDir.from_archive("run.zip", max_size=10)
+    row.photo = FileDir.from_archive(Request(), name="run", max_members=3)
+    for each in unpack_stream(session.scalars(select(Lists)), prefetch=8):
+        assert_type(each, Lists)

@@ -13,7 +13,15 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from sqla_artifacts import FileDir, Lazy, LazyArtifact, LazyMapped, PathMapped, StoredPath
+from sqla_artifacts import (
+    ArtifactList,
+    FileDir,
+    Lazy,
+    LazyArtifact,
+    LazyMapped,
+    PathMapped,
+    StoredPath,
+)
 
 
 class Base(DeclarativeBase): ...
@@ -92,3 +100,13 @@ def check_dataclass(text: Lazy[str]) -> None:
     D(1, "x", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     D(1, "x", q=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     D(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class Lists(Base):
+    __tablename__ = "lists"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    notes: Mapped[list[Lazy[str]]] = mapped_column(ArtifactList(LazyArtifact("text")))
+
+
+def check_lists(row: Lists) -> None:
+    row.notes = ["a"]  # type: ignore[list-item]  # pyright: ignore[reportAttributeAccessIssue]
