@@ -45,16 +45,10 @@ class Prefetch:
         if self._off or not getattr(result, "returns_rows", False):
             return
         try:
-            processors = result._metadata._processors  # noqa: SLF001 (as the docstring says)
-            inner = result.cursor_strategy
-            columns = {
-                index: processor
-                for index, processor in enumerate(processors)
-                if hasattr(processor, "fetches_from")
-                and processor.fetches_from().pool.concurrency > 1
-            }
+            columns = _columns(result._metadata._processors)  # noqa: SLF001 (as the docstring says)
             if not columns:
                 return
+            inner = result.cursor_strategy
             marking = _Marking(inner, {i: p.fetches_from() for i, p in columns.items()})
         except AttributeError as error:
             self._off = True
@@ -78,6 +72,17 @@ class Prefetch:
             )
         else:
             result.cursor_strategy = marking
+
+
+def _columns(processors: Sequence[Any]) -> dict[int, Any]:
+    """Return the processors of columns whose values are worth fetching together, by index."""
+    columns = {}
+    for index, processor in enumerate(processors):
+        if processor is not None and hasattr(processor, "fetches_from"):  # most results stop here
+            store = processor.fetches_from()
+            if store.pool.concurrency > 1:
+                columns[index] = processor
+    return columns
 
 
 class _Marking(internals.ResultFetchStrategy):

@@ -80,7 +80,7 @@ def main():
     place = Path(tempfile.mkdtemp(prefix="benchmark-", dir=arguments.directory.absolute()))
     try:
         engine = create_engine(arguments.url or f"sqlite:///{place}/rows.db")
-        ArtifactStore(str(place / "artifacts")).attach(engine, metadata=Base.metadata)
+        ArtifactStore(str(place / "artifacts"), memory=0).attach(engine, metadata=Base.metadata)
         Base.metadata.drop_all(engine)
         Base.metadata.create_all(engine)
         with Session(engine) as session:

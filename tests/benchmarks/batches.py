@@ -1,0 +1,182 @@
+"""Many values at once, on a store with 20 ms a request; and what the hooks cost without it.
+
+    python tests/benchmarks/batches.py [--rounds N] [--directory DIR]
+
+"slow store" is memory behind a sleep. Its ideal is the sleeps alone, 32 at a time. "hooks" are
+those of the read: the same rows from a store in memory with `max_concurrency=32`, which has them,
+and with 1, as such a store has it by itself, which has none; and a statement without artifacts on
+an engine with a store and on one without. "lazy" loads rows with a `LazyArtifact` column and rows
+with a String of the same text. All on a SQLite file; medians.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import String, create_engine, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from sqla_artifacts import Artifact, ArtifactStore, LazyArtifact, LazyMapped
+
+DELAY = 0.02
+CONCURRENCY = 32
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "benchmark_row"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(Artifact("bytes"))
+
+
+class LazyRow(Base):
+    __tablename__ = "benchmark_lazy"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    data: LazyMapped[bytes] = mapped_column(LazyArtifact("bytes"))
+
+
+class StringRow(Base):
+    __tablename__ = "benchmark_string"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[str] = mapped_column(String)
+
+
+class Slow:
+    """A backend each of whose requests takes its time."""
+
+    is_remote = True
+
+    def __init__(self, backend):
+        self._backend = backend
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
+
+    def get(self, key):
+        time.sleep(DELAY)
+        return self._backend.get(key)
+
+    def put(self, objects):
+        time.sleep(DELAY)
+        self._backend.put(objects)
+
+
+def timed(function, *arguments):
+    begun = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - begun
+
+
+def engine_of(directory, name, store):
+    engine = create_engine(f"sqlite:///{directory}/{name}.db")
+    store.attach(engine, metadata=Base.metadata)
+    Base.metadata.create_all(engine)
+    return engine
+
+
+def show(what, took, ideal, limit, unit="s"):
+    print(f"{what:38} {took:9.3f} {unit:3} {took / ideal:6.2f}x of {ideal:.3f}  (limit {limit}x)")
+
+
+def slow_store(directory, rounds, rows=500, size=100 << 10):
+    store = ArtifactStore("memory://", memory=0, max_concurrency=CONCURRENCY)
+    store.backend = Slow(store.backend)
+    engine = engine_of(directory, "slow", store)
+    ideal = -(-rows // CONCURRENCY) * DELAY
+
+    def put():
+        with Session(engine) as session:
+            session.add_all(Row(data=os.urandom(size)) for _ in range(rows))
+            begun = time.perf_counter()
+            session.flush()
+            took = time.perf_counter() - begun
+            session.commit()
+        return took
+
+    def get():
+        with Session(engine) as session:
+            return timed(session.scalars(select(Row).limit(rows)).all)
+
+    put()
+    puts, gets = zip(*((put(), get()) for _ in range(rounds)), strict=True)
+    show(f"slow store: {rows} rows stored", statistics.median(puts), ideal, 1.6)
+    show(f"slow store: {rows} rows loaded", statistics.median(gets), ideal, 1.4)
+
+
+def hooks(directory, rounds, rows=5000):
+    engines = []
+    for concurrency in (CONCURRENCY, 1):
+        store = ArtifactStore("memory://", max_concurrency=concurrency)
+        engine = engine_of(directory, f"hooks-{concurrency}", store)
+        with Session(engine) as session:
+            session.add_all(Row(data=b"%d" % number) for number in range(rows))
+            session.commit()
+        engines.append(engine)
+
+    def load(engine):
+        with engine.connect() as connection:
+            return timed(connection.execute(select(Row.__table__)).all)
+
+    taken = [[load(engine) for engine in engines] for _ in range(rounds)]
+    per_row = statistics.median((with_ - without) / rows for with_, without in taken) * 1e6
+    print(f"{'hooks: each row':38} {per_row:9.3f} us  more  (limit 1)")
+    bare = create_engine(f"sqlite:///{directory}/hooks-1.db")
+
+    def ask(engine):
+        with engine.connect() as connection:
+            statement = text("SELECT 1")
+            begun = time.perf_counter()
+            for _ in range(2000):
+                connection.execute(statement)
+            return (time.perf_counter() - begun) / 2000
+
+    taken = [[ask(engine) for engine in (engines[0], bare)] for _ in range(rounds)]
+    each = statistics.median(with_ - without for with_, without in taken) * 1e6
+    print(f"{'hooks: each statement without artifacts':38} {each:8.3f} us  more  (limit 5)")
+
+
+def lazy(directory, rounds, rows=100_000):
+    store = ArtifactStore("memory://")
+    engine = engine_of(directory, "lazy", store)
+    with Session(engine) as session:
+        session.add(LazyRow(data=b"value"))
+        session.commit()
+    with engine.begin() as connection:
+        reference = connection.scalar(text("SELECT data FROM benchmark_lazy"))
+        for table in ("benchmark_lazy", "benchmark_string"):
+            values = [{"data": reference} for _ in range(rows)]
+            connection.execute(text(f"INSERT INTO {table} (data) VALUES (:data)"), values)
+
+    def orm(model):
+        with Session(engine) as session:
+            return timed(session.scalars(select(model)).all)
+
+    def core(model):
+        with engine.connect() as connection:
+            return timed(connection.execute(select(model.__table__)).all)
+
+    for load, limit in ((orm, 1.10), (core, 1.7)):
+        taken = [[load(model) for model in (LazyRow, StringRow)] for _ in range(rounds)]
+        ours, theirs = map(statistics.median, zip(*taken, strict=True))
+        show(f"lazy: {rows} rows by {load.__name__}", ours, theirs, limit)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--directory", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        slow_store(directory, options.rounds)
+        hooks(directory, options.rounds)
+        lazy(directory, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
