@@ -24,13 +24,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, NamedTuple, TypeVar, cast
 
 from .datatypes import Encoded
-from .errors import ArtifactError, NotStoredError, UnknownDataTypeError
+from .errors import ArtifactError, NotStoredError, StoreError, UnknownDataTypeError
 from .payload import Payload, Spool
 from .reference import Reference, parse
 from .upload import is_upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from .datatypes import DataType
     from .payload import Stage
@@ -152,6 +153,21 @@ class Proxy(ABC):
     def size(self) -> int:
         """The size in bytes: of the encoded value, of the file, of all files of the tree."""
         return self.reference.size
+
+    def url(self, *, expires: timedelta) -> str:
+        """Return a URL under which anybody can read the bytes until it expires.
+
+        Costs one request. Raises :class:`StoreError` for a directory, and in a store that gives
+        no URLs: buckets do.
+        """
+        with self._stored[0].naming_column():
+            presign = getattr(self.store.backend, "presign", None)
+            if presign is None or self.reference.kind == "tree":
+                what = f"the store {self.store.url}" if presign is None else "a directory"
+                msg = f"{what} has no URLs for reading: open() or unpack() it instead"
+                raise StoreError(msg)
+            signed: str = presign(self.store.stat(self.reference).key, expires)
+            return signed
 
     @property
     def _stored(self) -> tuple[Origin, str]:

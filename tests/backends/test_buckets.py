@@ -8,6 +8,7 @@ import pytest
 from sqla_artifacts.backends.generic import GenericBackend
 from sqla_artifacts.backends.objects import ObjectBackend
 from sqla_artifacts.testing import BackendConformance
+from tests.optional import need
 
 
 def place(server):
@@ -73,4 +74,5 @@ class TestGenericS3(Generic):
 class TestGenericGoogle(Generic):
     @pytest.fixture
     def server(self, google):
+        need("gcsfs")
         return google

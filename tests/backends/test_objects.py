@@ -1,9 +1,10 @@
-"""What is special about buckets: options and secrets, parts, ranges, signed URLs, forks."""
+"""What is special about buckets: parts, conditions, ranges, signed URLs, forks."""
 
 import json
-import pickle
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -12,15 +13,13 @@ from datetime import timedelta
 import pytest
 
 from sqla_artifacts import ArtifactStore
-from sqla_artifacts.backends import objects, open_backend
-from sqla_artifacts.backends.generic import GenericBackend
+from sqla_artifacts.backends import objects
 from sqla_artifacts.backends.objects import ObjectBackend
-from sqla_artifacts.errors import UnknownProtocolError
+from sqla_artifacts.payload import Payload
 from sqla_artifacts.testing.backends import KEY, keys, payload, staged
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * (20 * MIB // 256)
-SECRET = "the-very-secret"
 
 
 @pytest.fixture
@@ -48,109 +47,6 @@ def bucket(request):
 def asked(server, method, key=""):
     """What a faulty S3 was asked by a method for the keys that contain `key`."""
     return [each for each in server.asked if each.method == method and key in each.key]
-
-
-# -- URLs and options -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "options"),
-    [
-        ("s3://bucket", {}),
-        ("s3a://bucket/a/b/", {"endpoint_url": "https://example.org", "region": "eu-west-1"}),
-        ("s3://bucket", {"allow_http": True, "read_timeout": timedelta(seconds=9)}),
-        ("s3://bucket", {"client_options": {"proxy_url": "http://127.0.0.1:1"}}),
-        ("s3://bucket", {"storage_options": {"region": "eu-west-1"}}),
-        ("gs://bucket/prefix", {}),
-        ("gcs://bucket", {"skip_signature": True}),
-        ("az://container/prefix", {"account_name": "account", "sas_key": "sv=2021"}),
-        ("abfs://container", {"account_name": "account"}),
-        ("abfss://container@account.dfs.core.windows.net/prefix", {}),
-    ],
-)
-def test_obstore_opens_what_it_knows(url, options):
-    backend = open_backend(url, **options)
-    assert isinstance(backend, ObjectBackend)
-    assert backend.url == url.rstrip("/")
-    assert backend.is_remote
-
-
-@pytest.mark.parametrize(
-    "options", [{"key": "k", "secret": SECRET}, {"anon": True}, {"profile": "dev", "region": "x"}]
-)
-def test_fsspec_opens_what_has_its_options(options):
-    backend = open_backend("s3://bucket/x", **options)
-    assert isinstance(backend, GenericBackend)
-    assert backend.url == "s3://bucket/x"
-
-
-@pytest.mark.parametrize("user", [f"me:{SECRET}", SECRET])
-def test_a_bucket_has_no_user(user):
-    with pytest.raises(ValueError, match=r"^s3://bucket/x was given with a user") as caught:
-        open_backend(f"s3://{user}@bucket/x")
-    assert SECRET not in str(caught.value)
-
-
-def test_without_obstore_fsspec_opens_it_all(monkeypatch):
-    monkeypatch.setattr("sqla_artifacts.backends.find_spec", lambda name: None)
-    assert isinstance(open_backend("s3://bucket/x"), GenericBackend)
-
-
-@pytest.mark.parametrize("url", ["s3://", "s3://bucket/a?b", "s3://bucket//a", "s3://bucket/a%20b"])
-def test_an_unclear_url_is_refused(url):
-    with pytest.raises(UnknownProtocolError, match="of this form"):
-        ObjectBackend(url)
-
-
-def test_secrets_do_not_show(s3):
-    options = s3.options | {"secret_access_key": SECRET}
-    store = ArtifactStore(f"{s3.url}/secret", **options)
-    shown = [store.url, repr(store), repr(store.backend)]
-    shown += [pickle.dumps(store).decode("latin-1"), pickle.dumps(store.backend).decode("latin-1")]
-    for call in (
-        lambda: store.backend.get(KEY),
-        lambda: store.backend.put([(KEY, payload(b"x"))]),
-        lambda: store.backend.create(KEY, b"x"),
-        lambda: keys(store.backend, ""),
-    ):
-        with pytest.raises(OSError, match="SignatureDoesNotMatch") as caught:
-            call()
-        assert "s3://tests/secret" in str(caught.value)
-        assert caught.value.__cause__ is None
-        shown.append(str(caught.value))
-    assert not [text for text in shown if SECRET in text or s3.options["access_key_id"] in text]
-
-
-def test_a_denial_is_a_permission_error(s3):
-    backend = ObjectBackend(s3.url, **s3.options | {"secret_access_key": SECRET})
-    with pytest.raises(PermissionError, match=f"cannot read '{KEY}' in s3://tests: "):
-        backend.get(KEY)
-
-
-def test_a_pickled_backend_takes_its_options_from_the_environment(faulty_s3, monkeypatch):
-    store = ArtifactStore(f"{faulty_s3.url}/place", **faulty_s3.options)
-    store.backend.put([(KEY, payload(b"one"))])
-    monkeypatch.setenv("AWS_ENDPOINT_URL", faulty_s3.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert pickle.loads(pickle.dumps(store)).backend.get(KEY) == b"one"
-    assert pickle.loads(pickle.dumps(store.backend)).get(KEY) == b"one"
-
-
-def test_a_missing_bucket_is_no_missing_object(s3):
-    backend = ObjectBackend("s3://no-such-bucket", **s3.options)
-    for call in (lambda: backend.get(KEY), lambda: backend.open(KEY), lambda: keys(backend, "")):
-        with pytest.raises(OSError, match="NoSuchBucket") as caught:
-            call()
-        assert not isinstance(caught.value, FileNotFoundError)
-
-
-def test_no_server_is_an_error_that_says_where():
-    retry = {"max_retries": 1}
-    options = {"endpoint": "http://127.0.0.1:1", "skip_signature": True, "retry_config": retry}
-    backend = ObjectBackend("s3://tests", **options)
-    with pytest.raises(OSError, match=f"cannot read '{KEY}' in s3://tests: .*127.0.0.1:1"):
-        backend.get(KEY)
 
 
 # -- parts ----------------------------------------------------------------------------------------
@@ -195,6 +91,32 @@ def test_an_older_object_is_not_taken_for_a_failed_upload(backend, faulty_s3, sm
     faulty_s3.plan = lambda m, _, query: "error" if "uploadId" in query else None
     with pytest.raises(OSError, match="InternalError"):
         backend.put([(KEY, payload(DATA))])
+
+
+class Weighing:
+    """A remote backend that takes a moment for each object, and notes how many bytes are moving."""
+
+    is_remote = True
+
+    def __init__(self):
+        self.most = self.moving = 0
+        self.lock = threading.Lock()
+
+    def put(self, batch):
+        ((_, payload),) = batch
+        with self.lock:
+            self.moving += payload.size
+            self.most = max(self.most, self.moving)
+        time.sleep(0.01)
+        with self.lock:
+            self.moving -= payload.size
+
+
+def test_only_so_many_bytes_are_sent_at_once():
+    store = ArtifactStore("memory://", max_concurrency=32)
+    store.backend = weighing = Weighing()
+    store.put([(Payload(f"{n:064}", 60 * MIB, b""), 0) for n in range(32)])
+    assert 120 * MIB <= weighing.most <= 256 * MIB
 
 
 # -- create ---------------------------------------------------------------------------------------

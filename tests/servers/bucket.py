@@ -66,8 +66,8 @@ class Bucket:
     _head = _get
 
     def _delete(self, key, query, headers, body):
-        self.objects.pop(key, None)
-        return Answer(204)
+        # As Google does, for whom this is; of S3 obstore asks for deletions by the list.
+        return Answer(204) if self.objects.pop(key, None) else refusal(404, "NoSuchKey")
 
     def _delete_many(self, body):
         elements = ET.fromstring(body).iter()
