@@ -16,12 +16,14 @@ are fetched one by one. A store that is no faster for many requests at once is l
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import cursor as internals
 
+from .errors import ArtifactError
 from .window import Decoded, Expected, Window, is_fetched_early
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class Prefetch:
         if self._off or not getattr(result, "returns_rows", False):
             return
         try:
-            columns = _columns(result._metadata._processors)  # noqa: SLF001 (as the docstring says)
+            processors = result._metadata._processors  # noqa: SLF001 (as the docstring says)
+            columns = _columns(processors, 1 if connection.dialect.is_async else 2)
             if not columns:
                 return
             inner = result.cursor_strategy
@@ -74,13 +77,13 @@ class Prefetch:
             result.cursor_strategy = marking
 
 
-def _columns(processors: Sequence[Any]) -> dict[int, Any]:
-    """Return the processors of columns whose values are worth fetching together, by index."""
+def _columns(processors: Sequence[Any], concurrency: int) -> dict[int, Any]:
+    """Return, by index, the processors of eager columns whose stores take so many requests."""
     columns = {}
     for index, processor in enumerate(processors):
         if processor is not None and hasattr(processor, "fetches_from"):  # most results stop here
             store = processor.fetches_from()
-            if store.pool.concurrency > 1:
+            if store.pool.concurrency >= concurrency:
                 columns[index] = processor
     return columns
 
@@ -160,6 +163,7 @@ def _decoded(rows: list[Any], columns: dict[int, Callable[[Any], Any]]) -> list[
         cells = list(row)
         for index, processor in columns.items():
             if cells[index] is not None:
-                cells[index] = Decoded.of(cells[index], processor(cells[index]))
+                with contextlib.suppress(ArtifactError):  # it comes again, when its row is made
+                    cells[index] = Decoded.of(cells[index], processor(cells[index]))
         decoded.append(tuple(cells))
     return decoded

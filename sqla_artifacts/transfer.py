@@ -30,6 +30,9 @@ R = TypeVar("R")
 LIMIT = 256 << 20
 """The most bytes that are on their way at once."""
 
+TASKS = 8
+"""How many threads there are at least, for the tasks of an event loop."""
+
 
 class Pool:
     """Threads for transfers: at most ``concurrency`` at once, made when they are first needed."""
@@ -71,7 +74,8 @@ class Pool:
         """Run a function in one of the threads, as soon as one is free."""
         with self._lock:
             if self._threads is None or self._pid != os.getpid():
-                self._threads = ThreadPoolExecutor(self.concurrency, "sqla_artifacts")
+                threads = max(self.concurrency, TASKS)
+                self._threads = ThreadPoolExecutor(threads, "sqla_artifacts")
                 self._pid = os.getpid()
             return self._threads.submit(function, *args, **kwargs)
 

@@ -22,7 +22,7 @@ from .archive import MAX_MEMBERS, MAX_SIZE, Archive
 from .datatypes import DataType, Encoded, resolve
 from .errors import ComparisonError
 from .lazy import Lazy, Origin
-from .reference import Reference
+from .reference import Reference, is_blob
 from .reference_type import ReferenceType
 from .source import stage_source
 from .stored_path import StoredPath
@@ -30,6 +30,8 @@ from .window import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Dialect
 
     from .archive import ArchiveSource
     from .payload import Payload, Stage
@@ -111,6 +113,21 @@ class LazyArtifact(Artifact):
 
     cache_ok = True
     is_eager = False
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:
+        """Return what puts a reference into a proxy; most rows need no more than a look at it."""
+        checked = super().result_processor(dialect, coltype)
+        origin: Origin | None = None
+
+        def process(text: str | None) -> Any:
+            nonlocal origin
+            if text.__class__ is not str or not is_blob(text):
+                return checked(text)
+            if origin is None:
+                origin = self._origin(self._store(dialect))
+            return Lazy(origin=origin, text=text)
+
+        return process
 
     def _load(self, origin: Origin, reference: Reference, text: str) -> Lazy[Any]:
         return Lazy(origin=origin, text=text)

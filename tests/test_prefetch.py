@@ -408,8 +408,9 @@ def test_asynchronous_loads_fetch_together(async_url):
         async with engine.connect() as connection:
             await buffered(connection, store)
             store.backend.expect(1)
-            streamed = await connection.stream(images)
-            assert [row[0] async for row in streamed] == IMAGES
+            rest = images.where(Photo.id != 2)
+            streamed = await connection.stream(rest)
+            assert [row[0] async for row in streamed] == IMAGES[:1] + IMAGES[2:]
         await engine.dispose()
 
     async def buffered(connection, store):
@@ -419,6 +420,13 @@ def test_asynchronous_loads_fetch_together(async_url):
         result = await connection.execute(images)
         assert [result.fetchone()[0], *(row[0] for row in result.fetchmany(3))] == IMAGES[:4]
         assert [row[0] for row in result.fetchall()] == IMAGES[4:]
+        reference = await connection.scalar(select(Photo.image.reference).where(Photo.id == 2))
+        store.backend.delete(key_of(parse(reference).digest))
+        result = await connection.execute(images)
+        assert result.fetchone()[0] == IMAGES[0]
+        with pytest.raises(BlobNotFoundError, match=r"photo\.image"):
+            result.fetchone()
+        assert [row[0] for row in result.fetchall()] == IMAGES[2:]
         album = Album.__table__
         new = insert(album).returning(album.c.cover)
         assert (await connection.execute(new, [{"cover": b"new"}])).scalars().all() == [b"new"]
