@@ -35,6 +35,7 @@ from sqlalchemy.types import to_instance
 from .comparison import DigestOf, ReferenceComparator
 from .errors import ArtifactError, ComparisonError, InvalidReferenceError, InvalidValueError
 from .reference_type import ReferenceType
+from .window import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +161,7 @@ class ArtifactList(TypeDecorator[list[Any]]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Return what turns JSON into the list of the items' values."""
         each: Any = self.item_type.dialect_impl(dialect).result_processor(dialect, coltype)
+        fetches_from = getattr(each, "fetches_from", None)
         parse = self.impl_instance.result_processor(dialect, coltype)
 
         def process(value: Any) -> list[Any] | None:
@@ -167,7 +169,8 @@ class ArtifactList(TypeDecorator[list[Any]]):
             if value is None:
                 return None
             if isinstance(value, list) and all(isinstance(i, str | None) for i in value):
-                return [each(item) for item in value]
+                items = together(fetches_from(), value) if fetches_from else value
+                return [each(item) for item in items]
             raise self._error(InvalidReferenceError("expected a JSON array of references"))
 
         return process

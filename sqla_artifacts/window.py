@@ -89,6 +89,15 @@ class Window:
         self._fetched = dict(zip(wanted, self._store.get_each(wanted), strict=True))
 
 
+def together(store: ArtifactStore, texts: list[Any]) -> list[Any]:
+    """Return the items of one row's list, its references marked with a window of their own."""
+    early = [text for text in texts if is_fetched_early(text)]
+    if len(early) <= 1 or store.pool.concurrency <= 1:
+        return texts
+    window = Window(store, early)
+    return [Expected.of(text, window) if is_fetched_early(text) else text for text in texts]
+
+
 def is_fetched_early(text: object) -> bool:
     """Say whether a row's cell is a reference that belongs into a window.
 

@@ -22,7 +22,15 @@ from sqlalchemy.orm import (
     subqueryload,
 )
 
-from sqla_artifacts import Artifact, ArtifactStore, LazyArtifact, LazyMapped, unpack, unpack_stream
+from sqla_artifacts import (
+    Artifact,
+    ArtifactList,
+    ArtifactStore,
+    LazyArtifact,
+    LazyMapped,
+    unpack,
+    unpack_stream,
+)
 from sqla_artifacts.errors import BlobNotFoundError
 from sqla_artifacts.location import key_of
 from sqla_artifacts.reference import parse
@@ -296,6 +304,25 @@ def test_equal_values_share_a_fetch_and_never_an_object(engine, store):
         docs = session.scalars(select(Note.doc)).all()
         assert store.backend.gets == 1
         assert len(set(map(id, docs))) == 5
+
+
+def test_the_items_of_a_list_are_fetched_together(engine, store):
+    class Other(DeclarativeBase):
+        pass
+
+    class Book(Other):
+        __tablename__ = "book"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        pages: Mapped[list] = mapped_column(ArtifactList(Artifact("text")))
+
+    Other.metadata.create_all(engine)
+    pages = [f"page {number}" for number in range(COUNT)]
+    with Session(engine) as session:
+        session.add(Book(pages=[*pages, None, pages[0]]))
+        session.commit()
+        store.backend.expect(8)
+        assert session.scalars(select(Book.pages)).one() == [*pages, None, pages[0]]
+        assert store.backend.top >= 8
 
 
 def test_unpack_and_its_stream_fetch_together(engine, store):
