@@ -10,4 +10,5 @@ def need(name):
     """Import a package, or skip: in CI, where everything is installed, fail."""
     if os.environ.get("CI"):
         return importlib.import_module(name)
-    return pytest.importorskip(name, reason=f"{name} is not installed: pip install -e '.[heavy]'")
+    extras = "heavy,servers"
+    return pytest.importorskip(name, reason=f"no {name}: pip install -e '.[{extras}]'")

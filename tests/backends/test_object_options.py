@@ -13,6 +13,8 @@ from sqla_artifacts.backends.objects import ObjectBackend
 from sqla_artifacts.errors import UnknownProtocolError
 from sqla_artifacts.testing.backends import KEY, keys, payload
 
+from ..optional import need
+
 SECRET = "the-very-secret"
 
 
@@ -42,6 +44,7 @@ def test_obstore_opens_what_it_knows(url, options):
     "options", [{"key": "k", "secret": SECRET}, {"anon": True}, {"profile": "dev", "region": "x"}]
 )
 def test_fsspec_opens_what_has_its_options(options):
+    need("s3fs")
     backend = open_backend("s3://bucket/x", **options)
     assert isinstance(backend, GenericBackend)
     assert backend.url == "s3://bucket/x"
@@ -49,12 +52,14 @@ def test_fsspec_opens_what_has_its_options(options):
 
 @pytest.mark.parametrize("user", [f"me:{SECRET}", SECRET])
 def test_a_bucket_has_no_user(user):
+    need("s3fs")
     with pytest.raises(ValueError, match=r"^s3://bucket/x was given with a user") as caught:
         open_backend(f"s3://{user}@bucket/x")
     assert SECRET not in str(caught.value)
 
 
 def test_without_obstore_fsspec_opens_it_all(monkeypatch):
+    need("s3fs")
     monkeypatch.setattr("sqla_artifacts.backends.find_spec", lambda name: None)
     assert isinstance(open_backend("s3://bucket/x"), GenericBackend)
 
