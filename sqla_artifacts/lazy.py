@@ -28,6 +28,7 @@ from .errors import ArtifactError, NotStoredError, StoreError, UnknownDataTypeEr
 from .payload import Payload, Spool
 from .reference import Reference, parse
 from .upload import is_upload
+from .window import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .datatypes import DataType
     from .payload import Stage
     from .store import ArtifactStore
-    from .window import Window
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -79,12 +79,15 @@ class Origin(NamedTuple):
         )
         raise UnknownDataTypeError(msg)
 
-    def decode(self, reference: Reference, window: Window | None = None) -> Any:
-        """Fetch, verify and decode a value, along with those of the window that it is in."""
+    def decode(self, reference: Reference, text: str = "") -> Any:
+        """Fetch, verify and decode a value, along with those of the window that it is in.
+
+        ``text`` is the reference as the row holds it, perhaps an :class:`Expected`.
+        """
         with self.naming_column():
             datatype = self.datatype(reference)
-            if window is not None:
-                return datatype.decode(window.take(str(reference)))
+            if type(text) is Expected:
+                return datatype.decode(text.window.take(text))
             if datatype.load is None or reference.size <= Spool.LIMIT:
                 return datatype.decode(self.store.get(reference))
             with self.store.open_verified(reference) as fp:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import cursor as internals
 
 from .errors import ArtifactError
-from .window import Decoded, Expected, Window, is_fetched_early
+from .window import Decoded, Expected, Window, early
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,17 +142,20 @@ class _Marking(internals.ResultFetchStrategy):
         marked = list(rows)
         for store in dict.fromkeys(self.stores.values()):
             indexes = [index for index, each in self.stores.items() if each is store]
-            early = [row[i] for row in marked for i in indexes if is_fetched_early(row[i])]
-            if len(early) > 1:
-                window = Window(store, early)
-                marked = [_mark(row, indexes, window) for row in marked]
+            cells = [row[index] for row in marked for index in indexes]
+            sizes = {text: size for text in cells if (size := early(text)) is not None}
+            if sizes and len(cells) > 1:
+                window = Window(store, sizes)
+                marked = [_mark(row, indexes, window, sizes) for row in marked]
         return marked
 
 
-def _mark(row: Sequence[Any], indexes: list[int], window: Window) -> tuple[Any, ...]:
+def _mark(
+    row: Sequence[Any], indexes: list[int], window: Window, sizes: dict[str, int]
+) -> tuple[Any, ...]:
     cells = list(row)
     for index in indexes:
-        if is_fetched_early(cells[index]):
+        if cells[index] in sizes:
             cells[index] = Expected.of(cells[index], window)
     return tuple(cells)
 

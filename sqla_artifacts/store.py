@@ -164,19 +164,9 @@ class ArtifactStore:
                 return data
         raise failure or self._missing(digest)
 
-    def get_each(self, references: Sequence[str]) -> list[bytes | Exception]:
-        """Return what :meth:`get` does for each reference, or the error that it raised.
-
-        Fetches up to ``max_concurrency`` at once.
-        """
-
-        def attempt(reference: str) -> bytes | Exception:
-            try:
-                return self.get(reference)
-            except Exception as error:  # noqa: BLE001 (for the row that it belongs to)
-                return error
-
-        return self.pool.each(attempt, references)
+    def recent(self, digest: str) -> bytes | None:
+        """Return a blob's bytes, if they are in memory; does no I/O."""
+        return self._recent.get(digest)
 
     def open(self, reference: str | Reference) -> BinaryIO:
         """Open a blob as a seekable binary stream.

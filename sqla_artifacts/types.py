@@ -26,7 +26,6 @@ from .reference import Reference, is_blob
 from .reference_type import ReferenceType
 from .source import stage_source
 from .stored_path import StoredPath
-from .window import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,7 +91,7 @@ class Artifact(ReferenceType):
         return value
 
     def _load(self, origin: Origin, reference: Reference, text: str) -> Any:
-        return origin.decode(reference, text.window if type(text) is Expected else None)
+        return origin.decode(reference, text)
 
     def check_comparable(self, value: Any) -> None:
         """Refuse to compare by value unless the datatype is deterministic."""

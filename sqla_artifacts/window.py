@@ -9,12 +9,11 @@ memory, and a row that nobody looks at costs nothing.
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .store import ArtifactStore
 
 LIMIT = 64 << 20
@@ -24,7 +23,7 @@ ROUNDS = 4
 """How many times the store's concurrency a window fetches at once."""
 
 _LARGE = LIMIT // 4
-_BLOB = "&:blob:"
+_BLOB = re.compile(r"&:blob:[0-9a-f]{64}:([0-9]{1,18}):")
 
 
 class Expected(str):
@@ -58,10 +57,10 @@ class Decoded(str):
 class Window:
     """References in the order in which they will be asked for. Thread-safe."""
 
-    def __init__(self, store: ArtifactStore, references: Iterable[str]) -> None:
+    def __init__(self, store: ArtifactStore, sizes: dict[str, int]) -> None:
         self._store = store
-        self._sizes = {text: size_of(text) for text in references}
-        self._coming = list(self._sizes)
+        self._sizes = sizes
+        self._coming = list(sizes)
         self._places = {text: place for place, text in enumerate(self._coming)}
         self._fetched: dict[str, bytes | Exception] = {}
         self._lock = threading.Lock()
@@ -86,27 +85,36 @@ class Window:
             wanted.append(text)
         # What was fetched before has been decoded; a row that repeats it asks the store again,
         # which remembers what was read last.
-        self._fetched = dict(zip(wanted, self._store.get_each(wanted), strict=True))
+        self._fetched = {
+            text: found for text in wanted if (found := self._store.recent(text[7:71]))
+        }
+        missing = [text for text in wanted if text not in self._fetched]
+        self._fetched.update(
+            zip(missing, self._store.pool.each(self._attempt, missing), strict=True)
+        )
+
+    def _attempt(self, text: str) -> bytes | Exception:
+        try:
+            return self._store.get(text)
+        except Exception as error:  # noqa: BLE001 (raised for the row that it belongs to)
+            return error
 
 
 def together(store: ArtifactStore, texts: list[Any]) -> list[Any]:
     """Return the items of one row's list, its references marked with a window of their own."""
-    early = [text for text in texts if is_fetched_early(text)]
-    if len(early) <= 1 or store.pool.concurrency <= 1:
+    sizes = {text: size for text in texts if (size := early(text)) is not None}
+    if not sizes or len(texts) <= 1 or store.pool.concurrency <= 1:
         return texts
-    window = Window(store, early)
-    return [Expected.of(text, window) if is_fetched_early(text) else text for text in texts]
+    window = Window(store, sizes)
+    return [Expected.of(text, window) if text in sizes else text for text in texts]
 
 
-def is_fetched_early(text: object) -> bool:
-    """Say whether a row's cell is a reference that belongs into a window.
+def early(text: object) -> int | None:
+    """Return the size of what a row's cell refers to, if it belongs into a window.
 
     A large payload does not: it is streamed, if its datatype can do that.
     """
-    return isinstance(text, str) and text.startswith(_BLOB) and size_of(text) <= _LARGE
-
-
-def size_of(text: str) -> int:
-    """Return the size that a reference states; of what is no reference, 0."""
-    size = text[len(_BLOB) + 64 + 1 :].partition(":")[0]
-    return int(size) if size.isdecimal() else 0
+    match = _BLOB.match(text) if isinstance(text, str) else None
+    if match is None or (size := int(match[1])) > _LARGE:
+        return None
+    return size
