@@ -45,6 +45,11 @@ class Identity:
         self._algorithm = algorithm
         self._about: About | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether ``store.json`` has been read, so that it will not be read again."""
+        return self._about is not None
+
     def read(self) -> About | None:
         """Return what ``store.json`` says, or None while there is none.
 

@@ -98,11 +98,8 @@ class ReferenceType(TypeDecorator[Any]):
             store = self._store(dialect)
             with self._naming_column():
                 staging = partial(self._staged, store, value)
-                if dialect.is_async and not _is_small(value):
-                    staged = store.pool.call(staging, is_async=True)
-                else:
-                    staged = staging()
-            reference, payload, stage = staged
+                off_loop = dialect.is_async and not _is_small(value, store)
+                reference, payload, stage = store.pool.call(staging, is_async=off_loop)
             text = str(reference)
             if isinstance(value, Proxy):
                 value.settle(self._origin(store), text)
@@ -141,8 +138,14 @@ class ReferenceType(TypeDecorator[Any]):
         self.check_comparable(value)
         if isinstance(value, Proxy) and value.stored:
             value = copy(value)  # as it is stored, whatever has become of the object since
+        store = self._store(dialect)
         with self._naming_column():
-            return self._stage(value, self._store(dialect).stage)[0].digest
+            staging = partial(self._stage_in, store, value)
+            off_loop = dialect.is_async and not _is_small(value, store)
+            return store.pool.call(staging, is_async=off_loop)[0].digest
+
+    def _stage_in(self, store: ArtifactStore, value: Any) -> tuple[Reference, Payload]:
+        return self._stage(value, store.stage)
 
     def check_comparable(self, value: Any) -> None:
         """Raise :class:`ComparisonError` for a value whose bytes may differ each time."""
@@ -236,9 +239,10 @@ class ReferenceType(TypeDecorator[Any]):
         return self
 
 
-def _is_small(value: Any) -> bool:
-    """Say whether a value is staged sooner than a thread is woken."""
-    return isinstance(value, bytes | str) and len(value) <= _SMALL
+def _is_small(value: Any, store: ArtifactStore) -> bool:
+    """Say whether a value is staged sooner than a thread is woken, and without I/O."""
+    small = isinstance(value, bytes | str) and len(value) <= _SMALL
+    return small and store.is_known
 
 
 _SMALL = 64 << 10

@@ -108,6 +108,11 @@ class ArtifactStore:
         return None if about is None else about.id
 
     @property
+    def is_known(self) -> bool:
+        """Whether the id and the algorithm are at hand without I/O."""
+        return self._identity.is_known
+
+    @property
     def algorithm(self) -> Algorithm:
         """The algorithm of the store's digests."""
         about = self._identity.read()

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqla_artifacts import Artifact, DataType, aunpack, aunpack_stream
 from sqla_artifacts.errors import InvalidValueError
 
-from .models import counting, make_models, make_store
+from .models import CountingBackend, make_models, make_store
 
 THREADS = set()
 
@@ -26,7 +26,7 @@ def _decode(data, info):
     return data
 
 
-watched = DataType("watched", _encode, _decode)
+watched = DataType("watched", _encode, _decode, deterministic=True)
 
 
 @pytest.fixture(params=["aiosqlite", "asyncpg", "psycopg"])
@@ -44,8 +44,9 @@ async def started(async_url, tmp_path):
     store.attach(engine, metadata=base.metadata)
     async with engine.begin() as connection:
         await connection.run_sync(base.metadata.create_all)
-    _ = store.prepare()
-    return engine, sample, counting(store)
+    store.backend = CountingBackend(store.backend)
+    store._identity._backend = store.backend  # store.json, too, is read off the loop
+    return engine, sample, store.backend
 
 
 def test_the_loops_thread_waits_for_no_store(async_url, tmp_path):
@@ -79,6 +80,33 @@ def test_the_loops_thread_waits_for_no_store(async_url, tmp_path):
         assert loop not in backend.threads
         assert loop not in THREADS
         assert THREADS
+        await engine.dispose()
+
+    asyncio.run(main())
+
+
+def test_nor_does_the_first_value_of_all_however_small(async_url, tmp_path):
+    async def main():
+        engine, sample, backend = await started(async_url, tmp_path)
+        async with AsyncSession(engine) as session:
+            session.add(sample(text="small"))
+            await session.commit()
+        assert {"create", "put"} <= set(backend.calls)
+        assert threading.get_ident() not in backend.threads
+        await engine.dispose()
+
+    asyncio.run(main())
+
+
+def test_nor_does_a_comparison(async_url, tmp_path):
+    async def main():
+        engine, sample, backend = await started(async_url, tmp_path)
+        THREADS.clear()
+        async with AsyncSession(engine) as session:
+            found = await session.scalars(select(sample.id).where(sample.data == bytes(9_000_000)))
+            assert found.all() == []
+        assert THREADS
+        assert threading.get_ident() not in THREADS | backend.threads
         await engine.dispose()
 
     asyncio.run(main())

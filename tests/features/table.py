@@ -8,7 +8,7 @@ from typing import NamedTuple
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"
 BEGIN = "<!-- Written by `python -m tests.features.table` from the marks on the tests. -->"
 END = "<!-- The end of what is written from the tests. -->"
-HEAD = ("Feature", "SQLite", "PostgreSQL", "Shown by", "Worth knowing")
+HEAD = ("Feature", "Group", "SQLite", "PostgreSQL", "Shown by", "Worth knowing")
 DATABASES = ("sqlite", "postgresql")
 
 
@@ -42,25 +42,24 @@ def _add(found, test, name, *, group, note="", only=None):
         feature.notes.append(note)
 
 
-def tables():
-    """The tables in Markdown, one for each group."""
+def table():
+    """The table in Markdown, group by group."""
     found = features()
-    lines = []
-    for group in sorted({group for group, _ in found}):
-        names = sorted((name for each, name in found if each == group), key=_place)
-        lines += ["", f"### {group}", "", _line(HEAD), _line(["---"] * len(HEAD))]
-        lines += [_row(name, found[group, name]) for name in names]
+    lines = ["", _line(HEAD), _line(["---"] * len(HEAD))]
+    for group, name in sorted(found, key=_place):
+        lines.append(_row(group, name, found[group, name]))
     return "\n".join([*lines, ""])
 
 
-def _place(name):
-    return name.strip("`").lower()
+def _place(feature):
+    group, name = feature
+    return group, name.strip("`").lower()
 
 
-def _row(name, feature):
+def _row(group, name, feature):
     databases = ["yes" if feature.only in {None, database} else "" for database in DATABASES]
     shown = ", ".join(f"`{test}`" for test in feature.tests)
-    return _line([name, *databases, shown, " ".join(feature.notes)])
+    return _line([name, group, *databases, shown, " ".join(feature.notes)])
 
 
 def _line(cells):
@@ -68,9 +67,9 @@ def _line(cells):
 
 
 def written(page):
-    """The text of the page with its tables as they should be."""
+    """The text of the page with its table as it should be."""
     before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{tables()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
