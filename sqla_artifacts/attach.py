@@ -100,6 +100,13 @@ def attach(
     stores[name] = store
 
 
+def schema_of(engine: Engine) -> str | None:
+    """Return the schema of the ledger that an engine's stores write to, if they name one."""
+    hooks: _Hooks | None = engine.dialect.__dict__.get("_artifact_hooks")
+    schemas = [writer.schema for writer in hooks.writers.values()] if hooks else []
+    return schemas[0] if schemas else None
+
+
 class _Hooks:
     """The listeners of one engine, and the writers of its stores by name."""
 
@@ -160,8 +167,10 @@ class _Hooks:
             targets = _targets(context, connection.dialect, name, column_types)
             for other in targets[:-1]:  # their columns are registered before the payloads are
                 self.writers[name].write(connection, [], other)
+            payloads = [item.payload for item in pending]
             for target in targets[-1:]:
-                self.writers[name].write(connection, [item.payload for item in pending], target)
+                self.writers[name].write(connection, payloads, target)
+            self.writers[name].store.remember(payloads)  # those, too, that were there already
         except ArtifactError as error:
             names = sorted(filter(None, (item.column_name for item in column_types)))
             error.column = error.column or ", ".join(names) or None

@@ -26,7 +26,9 @@ what it says::
     └── LedgerError                                     what concerns the ledger's tables
         ├── NoLedgerError          (LookupError)        the tables are not in the database
         ├── LedgerBusyError        (TimeoutError)       others kept taking what was being written
-        └── UnsafeTransactionError (RuntimeError)       a connection on which storing is not safe
+        ├── UnsafeTransactionError (RuntimeError)       a connection on which storing is not safe
+        └── CollectError           (RuntimeError)       a collector that deletes nothing, and why
+            └── VanishedColumnError (LookupError)       a noted column that is not there any more
 
 The root carries SQLAlchemy's ``DontWrapMixin``: an error raised while a statement's values
 are bound arrives as itself, never inside a ``StatementError``.
@@ -143,3 +145,11 @@ class LedgerBusyError(LedgerError, TimeoutError):
 
 class UnsafeTransactionError(LedgerError, RuntimeError):
     """The connection has no transaction that could protect what is being stored."""
+
+
+class CollectError(LedgerError, RuntimeError):
+    """It is not sure that what seems to be garbage is: nothing is taken, nothing deleted."""
+
+
+class VanishedColumnError(CollectError, LookupError):
+    """The ledger knows of references in a column that is not there any more."""

@@ -8,6 +8,10 @@ needed. A tree's payload is its manifest, with the packs and large members as it
 A staged file is removed with the payload that holds it, or when its stage is told to discard
 what it has: after an error, a payload may live on in the frames of the traceback until the next
 garbage collection.
+
+All values of a statement are bound before the first of them is stored. So the encoded bytes that
+wait in memory are limited, for all of the process's statements together: see :class:`Share`.
+Past that a payload waits in a staged file, whatever its size.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import contextlib
 import io
 import os
 import tempfile
+import threading
 import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,12 +50,53 @@ class StagedFile:
         self._remove()
 
 
+class Share:
+    """Bytes of the memory in which payloads wait; given back with the last who holds it."""
+
+    LIMIT = 128 << 20
+    """The most bytes that wait in memory, in this process."""
+
+    # One that its owner may take again: a garbage collection can end a share inside.
+    lock = threading.RLock()
+    taken = 0
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __del__(self) -> None:
+        with self.lock:  # by way of self: when the interpreter ends, the module may be gone
+            type(self).taken -= self._size
+
+    @classmethod
+    def fits(cls, size: int) -> bool:
+        """Say whether there is room for so many bytes."""
+        return cls.taken + size <= cls.LIMIT
+
+    @classmethod
+    def take(cls, size: int) -> Share | None:
+        """Return a share of so many bytes, or None if there is no room for them."""
+        with cls.lock:
+            if not cls.fits(size):
+                return None
+            cls.taken += size
+        return cls(size)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=Share.lock.acquire,
+        after_in_parent=Share.lock.release,
+        after_in_child=Share.lock.release,
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Payload:
     """Immutable bytes with their digest, and for a tree's manifest its parts.
 
     ``content`` is the bytes, a staged file, or a function that reads them back from the
-    store where they already are; ``is_tree`` says that this will bring parts.
+    store where they already are; ``is_tree`` says that this will bring parts. ``share`` is held
+    by bytes that wait in memory.
     """
 
     digest: str
@@ -58,6 +104,7 @@ class Payload:
     content: bytes | StagedFile | Callable[[], Payload]
     parts: tuple[Payload, ...] = ()
     is_tree: bool = field(default=False, kw_only=True)
+    share: Share | None = field(default=None, kw_only=True)
 
     def load(self) -> Payload:
         """Return this payload with its bytes at hand, read back if need be."""
@@ -76,7 +123,10 @@ class Payload:
 
 
 class Spool(io.RawIOBase):
-    """A stream to write a payload to: in memory while it is small, then in a staged file."""
+    """A stream to write a payload to: in memory while it is small, then in a staged file.
+
+    A small one goes to a file as well, if there is no room for it in memory.
+    """
 
     LIMIT = 8 << 20
     """The largest payload in bytes that stays in memory."""
@@ -115,7 +165,7 @@ class Spool(io.RawIOBase):
     def payload(self) -> Payload:
         """Return what was written, once the stream is closed."""
         content = self._staged or self._memory.getvalue()  # type: ignore[union-attr]
-        return Payload(self._hasher.hexdigest(), self._size, content)
+        return self._stage.keep(Payload(self._hasher.hexdigest(), self._size, content))
 
 
 class Stage:
@@ -162,6 +212,17 @@ class Stage:
     def data(self, data: bytes) -> Payload:
         """Make a payload of bytes in memory; nothing is copied."""
         return Payload(digest_of(data, self.algorithm), len(data), data)
+
+    def keep(self, payload: Payload) -> Payload:
+        """Return a payload that may wait: its bytes in memory if there is room, or in a file."""
+        if payload.share is not None or not isinstance(payload.content, bytes):
+            return payload
+        share = Share.take(payload.size)
+        if share is not None:
+            return replace(payload, share=share)
+        with self.file() as (fp, staged):
+            fp.write(payload.content)
+        return replace(payload, content=staged)
 
     def chunks(self, chunks: Iterable[bytes | memoryview]) -> Payload:
         """Make a payload of a stream, in bounded memory."""

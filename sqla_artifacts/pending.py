@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sqlalchemy import Insert, Update
 from sqlalchemy.sql import visitors
@@ -17,9 +17,10 @@ from sqlalchemy.sql.elements import BindParameter, Null, TextClause
 from sqlalchemy.sql.selectable import SelectBase, TextualSelect
 
 from .errors import NotAttachedError
+from .ledger.writer import has_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy import Dialect
 
@@ -37,17 +38,39 @@ class Pending(NamedTuple):
     stage: Stage
 
 
+# What is pending of a column type, by digest: of equal payloads one.
+_Key: TypeAlias = "tuple[Dialect, ReferenceType]"
+_Waiting: TypeAlias = "dict[_Key, dict[str, Pending]]"
+
 # A context variable, not a thread-local: tasks of one event loop must not mix.
-_PENDING: ContextVar[list[Pending] | None] = ContextVar("artifact_pending", default=None)
+_PENDING: ContextVar[_Waiting | None] = ContextVar("artifact_pending", default=None)
 
 
 def add_pending(item: Pending) -> None:
     """Note what has to be stored before the statement that is being bound."""
-    pending = _PENDING.get()
-    if pending is None:
-        _PENDING.set([item])
-    else:
-        pending.append(item)
+    waiting = _PENDING.get()
+    if waiting is None:
+        waiting = {}
+        _PENDING.set(waiting)
+    equals = waiting.setdefault((item.dialect, item.column_type), {})
+    known = equals.setdefault(item.payload.digest, item)
+    if not serves(known.payload, item.payload):
+        equals[item.payload.digest] = item
+        known.stage.discard()
+
+
+def serves(payload: Payload, other: Payload) -> bool:
+    """Say whether an equal payload may be dropped: this one has at hand what that one brings."""
+    return _brings(payload) >= _brings(other)
+
+
+def _brings(payload: Payload) -> tuple[bool, bool]:
+    return has_parts(payload), not callable(payload.content)
+
+
+def pending_of(dialect: Dialect, column_type: ReferenceType) -> Mapping[str, Pending]:
+    """Return what is pending of a column type, by digest."""
+    return (_PENDING.get() or {}).get((dialect, column_type), {})
 
 
 @contextlib.contextmanager
@@ -63,12 +86,12 @@ def set_aside() -> Iterator[None]:
 
 def take_pending(dialect: Dialect) -> list[Pending]:
     """Return, and forget, what was bound for an engine's next statement."""
-    pending = _PENDING.get()
-    if not pending:
+    waiting = _PENDING.get()
+    if not waiting:
         return []
-    mine = [item for item in pending if item.dialect is dialect]
-    _PENDING.set([item for item in pending if item.dialect is not dialect] or None)
-    return mine
+    mine = [key for key in waiting if key[0] is dialect]
+    _PENDING.set({key: waiting[key] for key in waiting if key not in mine} or None)
+    return [item for key in mine for item in waiting[key].values()]
 
 
 def may_write(statement: object) -> bool:

@@ -17,6 +17,7 @@ are fetched one by one. A store that is no faster for many requests at once is l
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -67,12 +68,11 @@ class Prefetch:
             and not options.get("prebuffer_rows")
             and not result.context._is_server_side  # noqa: SLF001
         ):
-            rows = marking.fetchall(result, result.cursor)
+            size = marking.size(result.cursor)
+            rows = marking.everything(result)
             pool = next(iter(marking.stores.values())).pool
             decoded = pool.call(lambda: _decoded(rows, columns), is_async=True)
-            result.cursor_strategy = internals.FullyBufferedCursorFetchStrategy(
-                None, initial_buffer=decoded
-            )
+            result.cursor_strategy = _Buffered(decoded, size)
         else:
             result.cursor_strategy = marking
 
@@ -124,7 +124,21 @@ class _Marking(internals.ResultFetchStrategy):
         result._soft_close(hard=hard_close)  # noqa: SLF001 (as its base)
         return None
 
+    def everything(self, result: Any) -> list[Any]:
+        """Return all rows of a result, which stays open until they have been taken from it."""
+        if type(self._inner) is internals.CursorFetchStrategy:
+            return self._marked(result.cursor.fetchall())
+        return self._marked(self._inner.fetchmany(result, result.cursor, sys.maxsize))
+
+    def size(self, dbapi_cursor: Any) -> int | None:
+        """Return how many rows ``fetchmany()`` gives without a size, or None for all of them."""
+        if type(self._inner) is internals.CursorFetchStrategy:
+            return int(dbapi_cursor.arraysize)
+        return None
+
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        if size is None:
+            size = self.size(dbapi_cursor)
         rows = self._buffered(size)
         if size is None or len(rows) < size:
             missing = None if size is None else size - len(rows)
@@ -148,6 +162,19 @@ class _Marking(internals.ResultFetchStrategy):
                 window = Window(store, sizes)
                 marked = [_mark(row, indexes, window, sizes) for row in marked]
         return marked
+
+
+class _Buffered(internals.FullyBufferedCursorFetchStrategy):
+    """Rows that have been decoded, given out as the cursor would have done."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, rows: list[tuple[Any, ...]], size: int | None) -> None:
+        super().__init__(None, initial_buffer=rows)
+        self._size = size
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        return super().fetchmany(result, dbapi_cursor, self._size if size is None else size)
 
 
 def _mark(

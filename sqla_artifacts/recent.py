@@ -49,3 +49,10 @@ class Recent:
             self._payloads[digest] = data
             while self._filled > self.size:
                 self._filled -= len(self._payloads.popitem(last=False)[1])
+
+    def discard(self, digest: str) -> None:
+        """Forget a payload's bytes, if they are here."""
+        if self._pid != os.getpid():
+            self._clear()
+        with self._lock:
+            self._filled -= len(self._payloads.pop(digest, b""))

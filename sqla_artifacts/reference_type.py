@@ -12,19 +12,23 @@ from sqlalchemy import Column, Dialect, String, Text, TypeDecorator
 from .assignment import listen_to_assignments
 from .comparison import ReferenceComparator
 from .errors import ArtifactError, InvalidReferenceError, StoreWriteError
-from .lazy import Origin, Proxy
-from .payload import Stage
-from .pending import Pending, add_pending, set_aside, store_of, stores_of
+from .lazy import Lazy, Origin, Proxy
+from .payload import Share, Stage
+from .pending import Pending, add_pending, pending_of, serves, set_aside, store_of, stores_of
 from .reference import Kind, Reference, parse
 from .validation import Candidate, check_media_type, check_size, patterns, validate
 from .window import Decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from sqlalchemy.types import TypeEngine
 
     from .datatypes import DataType
     from .payload import Payload
     from .store import ArtifactStore
+
+_SMALL = 64 << 10
 
 
 class ReferenceType(TypeDecorator[Any]):
@@ -96,9 +100,9 @@ class ReferenceType(TypeDecorator[Any]):
             if value is None:
                 return None
             store = self._store(dialect)
+            staging = partial(self._staged, store, value, pending_of(dialect, self))
             with self._naming_column():
-                staging = partial(self._staged, store, value)
-                off_loop = dialect.is_async and not _is_small(value, store)
+                off_loop = dialect.is_async and not self._is_small(value, store)
                 reference, payload, stage = store.pool.call(staging, is_async=off_loop)
             text = str(reference)
             if isinstance(value, Proxy):
@@ -108,14 +112,22 @@ class ReferenceType(TypeDecorator[Any]):
 
         return process
 
-    def _staged(self, store: ArtifactStore, value: Any) -> tuple[Reference, Payload, Stage]:
-        """Stage a value that the column takes."""
+    def _staged(
+        self, store: ArtifactStore, value: Any, pending: Mapping[str, Pending]
+    ) -> tuple[Reference, Payload, Stage]:
+        """Stage a value that the column takes, or find that an equal one is pending."""
         store.prepare()
         with store.stage as stage:
             stage.limit = self.max_size
             reference, payload = self._stage(value, stage)
             self._check(value, Candidate(reference, payload))
-        return reference, payload, stage
+            known = pending.get(payload.digest)
+            if known is not None and serves(known.payload, payload):
+                stage.discard()
+                return reference, known.payload, known.stage
+            # The user's own bytes are in memory anyway.
+            own = value.x if isinstance(value, Lazy) else value
+            return reference, payload if payload.content is own else stage.keep(payload), stage
 
     def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
         """Return what renders a value's reference into SQL text; it stores nothing."""
@@ -141,7 +153,7 @@ class ReferenceType(TypeDecorator[Any]):
         store = self._store(dialect)
         with self._naming_column():
             staging = partial(self._stage_in, store, value)
-            off_loop = dialect.is_async and not _is_small(value, store)
+            off_loop = dialect.is_async and not self._is_small(value, store)
             return store.pool.call(staging, is_async=off_loop)[0].digest
 
     def _stage_in(self, store: ArtifactStore, value: Any) -> tuple[Reference, Payload]:
@@ -162,6 +174,12 @@ class ReferenceType(TypeDecorator[Any]):
             failure = StoreWriteError(f"cannot stage the value: {error}")
             failure.column = self.column_name
             raise failure from error
+
+    def _is_small(self, value: Any, store: ArtifactStore) -> bool:
+        """Say whether a value is staged sooner than a thread is woken, and without I/O."""
+        small = isinstance(value, bytes | str) and len(value) <= _SMALL
+        no_path = "blob" in self.kinds
+        return small and no_path and store.is_known and Share.fits(4 * _SMALL)
 
     def _check(self, value: Any, candidate: Candidate) -> None:
         check_size(candidate.size, self.max_size)
@@ -239,10 +257,15 @@ class ReferenceType(TypeDecorator[Any]):
         return self
 
 
-def _is_small(value: Any, store: ArtifactStore) -> bool:
-    """Say whether a value is staged sooner than a thread is woken, and without I/O."""
-    small = isinstance(value, bytes | str) and len(value) <= _SMALL
-    return small and store.is_known
+def holds(column_type: TypeEngine[Any], dialect: Dialect, store: str | None = None) -> bool:
+    """Say whether a column of this type holds references, to one store or to any.
 
-
-_SMALL = 64 << 10
+    So does one of an array or list of them, and of a type that has ours inside.
+    """
+    column_type = column_type.dialect_impl(dialect)
+    if isinstance(column_type, ReferenceType):
+        return store in {None, column_type.store}
+    inside: Any = getattr(column_type, "item_type", None)
+    if inside is None and isinstance(column_type, TypeDecorator):
+        inside = column_type.impl_instance
+    return inside is not None and holds(inside, dialect, store)

@@ -17,29 +17,31 @@ Reading needs the store alone, no database: ``ArtifactStore(url).get(reference)`
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import platformdirs
 
 from .backends import Backend, open_backend
+from .cache import SIZE, Cache
 from .copying import has_descriptor
-from .digest import CHUNK, Algorithm, VerifyingReader, digest_of, hasher, verify
-from .errors import BlobCorruptedError, BlobNotFoundError, StoreWriteError
+from .errors import BlobCorruptedError, StoreWriteError
 from .identity import Identity
 from .location import Stat, key_of, keys_of
 from .payload import Payload, Stage
+from .reading import Blobs, missing
 from .recent import Recent
 from .reference import Reference, as_reference
 from .transfer import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Engine, MetaData
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from .digest import Algorithm
 
 
 CONCURRENCY = 32
@@ -58,10 +60,13 @@ class ArtifactStore:
     ``checkouts`` is the local directory for unpacked files and directories; left out, it is
     in the user's cache directory. ``memory`` is how many bytes of recent payloads are kept for
     reading them again. ``max_concurrency`` is how many requests run at once; left out, 32 to a
-    remote store, and one to a disk or to memory, which threads make no faster.
+    remote store, and one to a disk or to memory, which threads make no faster. ``cache`` is a
+    local directory for copies of the blobs that are read, of ``cache_size`` bytes in all, or
+    ``"20GB"``, or 10 GB if nothing is said; see :mod:`.cache`. It is for remote stores, and for
+    directories on a network file system.
 
-    Making one does no I/O. Thread-safe; a pickled store is its URL, without options, so that
-    credentials never travel.
+    Making one does no I/O. Thread-safe; a pickled store is its URL and its local directories,
+    without options, so that credentials never travel.
     """
 
     def __init__(
@@ -72,12 +77,19 @@ class ArtifactStore:
         checkouts: str | Path | None = None,
         memory: int = MEMORY,
         max_concurrency: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: int | str | None = None,
         **options: Any,
     ) -> None:
         if algorithm not in {"blake3", "sha256"}:
             msg = f"algorithm must be 'blake3' or 'sha256', not {algorithm!r}"
             raise ValueError(msg)
+        if cache is None and cache_size is not None:
+            msg = "cache_size without a cache: name its directory, cache='./cache', say"
+            raise ValueError(msg)
         self.backend: Backend = open_backend(url, **options)
+        size = SIZE if cache_size is None else cache_size
+        self.cache = None if cache is None else Cache(cache, size)
         self._algorithm = algorithm
         self._checkouts = None if checkouts is None else Path(checkouts).absolute()
         self._identity = Identity(self.backend, algorithm)
@@ -91,7 +103,8 @@ class ArtifactStore:
         if self.url == "memory://":
             msg = "a memory:// store lives in one process and cannot be pickled"
             raise TypeError(msg)
-        return (_open_store, (self.url, self._checkouts))
+        cache = None if self.cache is None else (self.cache.path, self.cache.size)
+        return (_open_store, (self.url, self._checkouts, cache))
 
     def __deepcopy__(self, memo: object) -> ArtifactStore:
         return self  # a copy in this process keeps its credentials
@@ -147,27 +160,16 @@ class ArtifactStore:
         """Return a blob's bytes, verified.
 
         For a ``blob`` these are the encoded value, for a ``file`` its content, for a ``tree``
-        its manifest. Costs one request to the store; more only if the blob was taken and
-        stored again. Raises :class:`BlobNotFoundError`, :class:`BlobCorruptedError`, or
-        :class:`InvalidReferenceError`.
+        its manifest. Costs one request to the store, none if it is in memory or in the cache, and
+        more only if the blob was taken and stored again. Raises :class:`BlobNotFoundError`,
+        :class:`BlobCorruptedError`, or :class:`InvalidReferenceError`.
         """
         digest = as_reference(reference).digest
-        recent = self._recent.get(digest)
-        if recent is not None:
-            return recent
-        failure: BlobCorruptedError | None = None
-        for key in keys_of(self.backend, digest):
-            try:
-                data = self.backend.get(key)
-                verify(digest_of(data, self.algorithm), digest)
-            except FileNotFoundError:
-                continue
-            except BlobCorruptedError as error:
-                failure = failure or error
-            else:
-                self._recent.put(digest, data)
-                return data
-        raise failure or self._missing(digest)
+        data = self._recent.get(digest)
+        if data is None:
+            data = self._blobs.get(digest)
+            self._recent.put(digest, data)
+        return data
 
     def recent(self, digest: str) -> bytes | None:
         """Return a blob's bytes, if they are in memory; does no I/O."""
@@ -178,52 +180,37 @@ class ArtifactStore:
 
         The bytes are checked as far as they are read in order: the read that meets the end
         raises :class:`BlobCorruptedError` if they are not the blob's. Raises
-        :class:`BlobNotFoundError` at once.
+        :class:`BlobNotFoundError` at once. With a cache, a blob of up to 64 MiB is fetched whole,
+        and checked whole before it is read; a larger one that is not in the cache by range.
         """
         return self.open_blob(as_reference(reference).digest)
 
     def open_blob(self, digest: str) -> BinaryIO:
         """Open a blob by its digest alone, as :meth:`open` does: a part of a tree, say."""
-        reader = VerifyingReader(self.open_unchecked(digest), digest, self.algorithm)
-        return cast("BinaryIO", io.BufferedReader(reader, CHUNK))
+        return self._blobs.open_checking(digest)
 
     def open_unchecked(self, digest: str) -> BinaryIO:
         """Open a blob for somebody who checks its digest himself."""
-        for key in keys_of(self.backend, digest):
-            with contextlib.suppress(FileNotFoundError):
-                return self.backend.open(key)
-        raise self._missing(digest)
+        return self._blobs.open(digest).stream
 
     def open_sound(self, digest: str) -> BinaryIO:
         """Open a blob after reading it whole, and passing over generations that are corrupt.
 
         For when :meth:`open_unchecked` has met one. Raises :class:`BlobCorruptedError` if all are.
         """
-        failure: BlobCorruptedError | None = None
-        for key in keys_of(self.backend, digest):
-            with contextlib.suppress(FileNotFoundError):
-                raw = self.backend.open(key)
-                try:
-                    check = hasher(self.algorithm)
-                    while data := raw.read(CHUNK):
-                        check.update(data)
-                    verify(check.hexdigest(), digest)
-                except BlobCorruptedError as error:
-                    raw.close()
-                    failure = failure or error
-                else:
-                    raw.seek(0)
-                    return raw
-        raise failure or self._missing(digest)
+        return self._blobs.open_sound(digest)
 
     def open_verified(self, reference: str | Reference) -> BinaryIO:
         """Open a blob whose bytes have all been checked, as a seekable stream.
 
-        A local blob is its own file, read once more for that; any other is a copy, in memory
-        while it is small, then in a temporary file. Raises what :meth:`get` does.
+        A local blob, or one in the cache, is its own file, read once more for that; any other is
+        a copy, in memory while it is small, then in a temporary file. Raises what :meth:`get`
+        does.
         """
         digest = as_reference(reference).digest
-        raw = self.open_unchecked(digest)
+        raw, is_checked = self._blobs.open(digest, check="always")
+        if is_checked:
+            return raw
         with raw:
             if not has_descriptor(raw):
                 raw.close()
@@ -233,7 +220,7 @@ class ArtifactStore:
     def payload(self, digest: str) -> Payload:
         """Read a blob back, verified, to store it again or elsewhere."""
         try:
-            with self.open_blob(digest) as blob:
+            with self._blobs.open_checking(digest, is_whole=True) as blob:
                 return self.stage.stream(blob)
         except BlobCorruptedError:
             with self.open_sound(digest) as blob:
@@ -247,10 +234,20 @@ class ArtifactStore:
                 return Stat(key, self.backend.size(key))
             except FileNotFoundError:
                 continue
-        raise self._missing(digest)
+        raise missing(self.backend, digest)
 
-    def _missing(self, digest: str) -> BlobNotFoundError:
-        return BlobNotFoundError(f"blob {digest} is not in the store {self.url}")
+    def forget(self, digest: str) -> None:
+        """Drop the copies of a blob that are in memory and in the cache; the store keeps its own.
+
+        Raises ``OSError`` if there is one in the cache that cannot be removed.
+        """
+        self._recent.discard(digest)
+        if self.cache is not None:
+            self.cache.discard(digest)
+
+    @property
+    def _blobs(self) -> Blobs:
+        return Blobs(self.backend, self.algorithm, self.cache)
 
     # -- writing: for the ledger, which knows what may be written, and when ---------------------
 
@@ -282,10 +279,17 @@ class ArtifactStore:
         except OSError as error:
             msg = f"cannot write to the store {self.url}: {error}"
             raise StoreWriteError(msg) from error
-        for payload, _ in payloads:
+        self.remember(payload for payload, _ in payloads)
+
+    def remember(self, payloads: Iterable[Payload]) -> None:
+        """Keep those payloads in memory, all of them stored, whose bytes are at hand."""
+        for payload in payloads:
             if isinstance(payload.content, bytes):
                 self._recent.put(payload.digest, payload.content)
 
 
-def _open_store(url: str, checkouts: Path | None) -> ArtifactStore:
-    return ArtifactStore(url, checkouts=checkouts)
+def _open_store(
+    url: str, checkouts: Path | None, cache: tuple[Path, int] | None = None
+) -> ArtifactStore:
+    path, size = cache or (None, None)
+    return ArtifactStore(url, checkouts=checkouts, cache=path, cache_size=size)

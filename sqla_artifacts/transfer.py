@@ -8,6 +8,8 @@ The thread that asks takes part in the work. So a batch that is asked for by a t
 always be done, by the asking thread alone if nobody else is free, and nothing ever waits for
 itself. A pool of one thread does all in turn, in the thread that asks.
 
+A task that is cancelled does not wait for the requests that run, and none is begun after them.
+
 After ``fork`` a child makes threads of its own. Thread-safe.
 """
 
@@ -17,7 +19,8 @@ import asyncio
 import os
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ LIMIT = 256 << 20
 
 TASKS = 8
 """How many threads there are at least, for the tasks of an event loop."""
+
+# Set as soon as nobody waits any more for what this thread does.
+_ABANDONED: ContextVar[threading.Event | None] = ContextVar("artifact_abandoned", default=None)
 
 
 class Pool:
@@ -80,8 +86,24 @@ class Pool:
             return self._threads.submit(function, *args, **kwargs)
 
     async def off_loop(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a function that does I/O in a thread, while the event loop goes on."""
-        return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
+        """Run a function that does I/O in a thread, while the event loop goes on.
+
+        If the task is cancelled, the function's batches begin no further item.
+        """
+        abandoned = threading.Event()
+
+        def run() -> R:
+            token = _ABANDONED.set(abandoned)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _ABANDONED.reset(token)
+
+        try:
+            return await asyncio.wrap_future(self.submit(run))
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
 
     def call(self, function: Callable[[], R], *, is_async: bool) -> R:
         """Call a function that does I/O: off the event loop, under an async dialect.
@@ -111,6 +133,7 @@ class _Batch(Generic[T, R]):
         self._errors: dict[int, BaseException] = {}
         self._next = 0
         self._moving = 0
+        self._abandoned = _ABANDONED.get() or threading.Event()
         self._changed = threading.Condition()
 
     def work(self) -> None:
@@ -134,11 +157,13 @@ class _Batch(Generic[T, R]):
         """Return what came of all items, or raise the first error."""
         if self._errors:
             raise self._errors[min(self._errors)]
+        if self._abandoned.is_set():
+            raise CancelledError
         return self._results
 
     def _take(self) -> int | None:
         with self._changed:
-            while self._next < len(self.items):
+            while self._next < len(self.items) and not self._abandoned.is_set():
                 size = self._sizes[self._next]
                 if not self._moving or self._moving + size <= LIMIT:
                     index, self._next = self._next, self._next + 1

@@ -1,6 +1,9 @@
 """Small models with every column type, stores for them, and a backend that counts."""
 
+import os
 import threading
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -55,10 +58,14 @@ def make_models():
 
 
 def make_store(directory, name="artifacts", **options):
-    """A store in a directory of its own, its checkouts beside it; it remembers nothing."""
+    """A store in a directory of its own, its checkouts beside it; it remembers nothing.
+
+    It is under the URL that the environment names as STORES, if it names one.
+    """
     path = directory / name
     options.setdefault("memory", 0)
-    return ArtifactStore(str(path), checkouts=directory / f"{name}-checkouts", **options)
+    url = os.environ.get("STORES", "") + str(path)
+    return ArtifactStore(url, checkouts=directory / f"{name}-checkouts", **options)
 
 
 def set_up(engine, directory, **options):
@@ -71,8 +78,9 @@ def set_up(engine, directory, **options):
 
 
 def staged(store):
-    """What waits in the store's directory for staged files."""
-    return list((store.backend.root / "tmp").rglob("staged-*"))
+    """What waits in the store's directory for staged files, or in that of the system."""
+    root = getattr(store.backend, "root", None)
+    return list((root / "tmp" if root else Path(gettempdir())).rglob("staged-*"))
 
 
 class CountingBackend:

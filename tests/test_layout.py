@@ -25,6 +25,7 @@ TOP = {
 # A module imports from those above it only. A package counts as one module.
 LEVELS = (
     "errors",
+    "progress",
     "digest",
     "durable",
     "copying",
@@ -45,6 +46,7 @@ LEVELS = (
     "identity",
     "recent",
     "location",
+    "reading",
     "store",
     "window",
     "ledger",
@@ -67,6 +69,9 @@ LEVELS = (
     "inventory",
     "collect",
     "verify",
+    "salvage",
+    "repair",
+    "erase",
     "cli",
     "ext",
     "__init__",

@@ -18,6 +18,9 @@ A writer's steps, before each statement that stores something, are those of
 :mod:`.postgresql` and :mod:`.sqlite`. They keep one law: *a blob is durable before a row
 names it, is named by its own digest, and never changes; only the collector deletes.* They use
 none of the tables that came after format 1, so a writer works on the tables of either format.
+
+:func:`~sqla_artifacts.ledger.guard.guard` makes the database refuse what others write to a column
+and the ledger does not know.
 """
 
 from __future__ import annotations
@@ -45,8 +48,26 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 
+from .guard import Guard, guard
+
 if TYPE_CHECKING:
     from sqlalchemy import Insert
+
+__all__ = [
+    "FORMAT",
+    "Blob",
+    "Column",
+    "Declaration",
+    "Edge",
+    "Guard",
+    "Ledger",
+    "Store",
+    "Trash",
+    "guard",
+    "identity",
+    "install",
+    "metadata",
+]
 
 FORMAT = 2
 """The version of the tables that this code writes."""

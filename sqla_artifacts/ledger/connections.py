@@ -43,16 +43,21 @@ class OwnConnections:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def begin(self, *, durable: bool = True) -> Iterator[Connection]:
+    def begin(self, *, durable: bool = True, snapshot: bool = False) -> Iterator[Connection]:
         """Open a transaction that is committed at the end.
 
         Not ``durable``, it may be lost in a crash of the server, together with all that was
-        committed after it. Raises :class:`~sqla_artifacts.errors.LedgerBusyError` if a lock
+        committed after it. With ``snapshot`` all its statements see what was committed when it
+        began. Raises :class:`~sqla_artifacts.errors.LedgerBusyError` if a lock
         cannot be had, and :class:`~sqla_artifacts.errors.NoLedgerError` if the tables are not
         committed yet.
         """
         try:
-            with self._pooled().begin() as connection:
+            with contextlib.ExitStack() as stack:
+                connection = stack.enter_context(self._pooled().connect())
+                if snapshot:
+                    connection.execution_options(isolation_level="REPEATABLE READ")
+                stack.enter_context(connection.begin())
                 commit = "on" if durable else "off"
                 connection.execute(_SETTINGS, {"lock_timeout": LOCK_TIMEOUT, "commit": commit})
                 yield connection

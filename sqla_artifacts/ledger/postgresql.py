@@ -36,6 +36,7 @@ from sqlalchemy import Connection, Engine, Row, StaticPool, text
 from ..errors import LedgerBusyError, UnsafeTransactionError
 from .connections import OwnConnections
 from .sql import POSTGRESQL as SQL
+from .sql import stored_setting
 from .writer import Target, by_digest, check_names, has_parts, no_identity, no_ledger, no_table
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class PostgreSQLWriter:
             raise UnsafeTransactionError(msg)
         self.store = store
         self._name = name
-        self._schema = schema
+        self.schema = schema
         self._dialect = engine.dialect
         self._do = partial(store.pool.call, is_async=engine.dialect.is_async)
         self._own = OwnConnections(engine)
@@ -79,7 +80,7 @@ class PostgreSQLWriter:
         """Store payloads under the protection of the connection's transaction."""
         begun = self._begin(connection, target)
         self._refuse_relation(begun, target)
-        ledger_id, store_id = self._claimed or self._claim()
+        ledger_id, store_id = self._claimed or self.claim()
 
         def look(payloads: dict[str, Payload]) -> _Look:
             asked = {
@@ -94,7 +95,8 @@ class PostgreSQLWriter:
             else:
                 with self._own.begin() as own:
                     seen = self._look(own, asked)
-                xid = connection.scalar(text(SQL["xid"]))
+                now = {"setting": stored_setting(self._name), "stored": ";".join(wanted)}
+                xid = connection.scalar(text(SQL["xid"]), now)
                 seen = seen._replace(xid=xid)
             if seen.xid != begun.xid:
                 msg = (
@@ -109,7 +111,7 @@ class PostgreSQLWriter:
         seen = look(wanted)
         if seen.ledger != ledger_id or seen.store != self._name:
             # The tables were made anew since this process last looked.
-            ledger_id, store_id = self._claim()
+            ledger_id, store_id = self.claim()
             seen = look(wanted)
         unknown = target.columns.difference(seen.columns)
         if unknown:
@@ -133,7 +135,7 @@ class PostgreSQLWriter:
             {"ledger": f"{self._quoted_schema}.artifact_ledger", "relation": relation},
         ).one()
         if not begun.installed:
-            raise no_ledger(self._schema)
+            raise no_ledger(self.schema)
         return begun
 
     def _look(self, connection: Connection, asked: dict[str, Any]) -> _Look:
@@ -146,8 +148,11 @@ class PostgreSQLWriter:
         with self._own.begin() as own:
             own.execute(self._text("note"), row)
 
-    def _intend(self, store_id: str, payloads: dict[str, Payload]) -> dict[str, int]:
-        """W3: make pending what is not live; return the generations that are to be written."""
+    def _intend(self, store_id: str, payloads: dict[str, Payload]) -> dict[str, int] | None:
+        """W3: make pending what is not live; return the generations that are to be written.
+
+        None says that nothing was done, for a part of a tree is not live, or doomed.
+        """
         ordered = [payloads[digest] for digest in sorted(payloads)]
         asked = {
             "store": store_id,
@@ -164,7 +169,20 @@ class PostgreSQLWriter:
                     self._text("edges"),
                     {"store": store_id, "manifests": list(manifests), "parts": list(parts)},
                 )
+                if not self._confirm(own, store_id, sorted(set(parts))):
+                    own.rollback()
+                    return None
         return {row.digest: row.generation for row in rows if row.state == "pending"}
+
+    def _confirm(self, own: Connection, store_id: str, parts: list[str]) -> bool:
+        """W2 for a tree's parts, which the edges refer to: in their transaction, after its id.
+
+        That the parts were looked at before is not enough. They are protected by the user's
+        transaction, and the server may have ended that; the client would not know, and make
+        live a manifest without its parts.
+        """
+        asked = {"store": store_id, "digests": parts}
+        return own.scalar(self._text("confirm"), asked) == len(parts)
 
     def _settle(self, store_id: str, generations: dict[str, int]) -> set[str]:
         """W4: make live what was written, and say which of it is."""
@@ -195,6 +213,9 @@ class PostgreSQLWriter:
             if parts:
                 self._store(store_id, parts, look, look(parts))
             generations = self._intend(store_id, missing)
+            if generations is None:
+                seen = look(wanted)
+                continue
             if not generations:
                 return
             writing = [(missing[digest], g) for digest, g in generations.items()]
@@ -207,12 +228,12 @@ class PostgreSQLWriter:
         msg = f"a collector took {len(wanted)} blobs {ROUNDS} times while they were written"
         raise LedgerBusyError(msg)
 
-    def _claim(self) -> tuple[str, str]:
-        """Make the store this database's, and this name the store's."""
+    def claim(self) -> tuple[str, str]:
+        """Make the store this database's, and this name the store's; return both ids."""
         with self._own.begin() as own:
             ledger = own.scalar(self._text("identity"))
             if ledger is None:
-                raise no_identity(self._schema)
+                raise no_identity(self.schema)
             database = str(own.scalar(text(SQL["database"])))
             system = own.scalar(text(SQL["system"])) if own.scalar(text(SQL["may"])) else None
             store_id = self._do(self.store.prepare)
@@ -237,7 +258,7 @@ class PostgreSQLWriter:
     @property
     def _quoted_schema(self) -> str:
         # Named in every statement: the user's search_path may change, the ledger's place not.
-        schema = self._schema or self._dialect.default_schema_name or "public"
+        schema = self.schema or self._dialect.default_schema_name or "public"
         return self._dialect.identifier_preparer.quote_identifier(schema)
 
     def _text(self, key: str) -> TextClause:

@@ -14,7 +14,11 @@ POSTGRESQL = {
         LEFT JOIN pg_catalog.pg_class AS class ON class.oid = asked.oid
         LEFT JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
         """,
-    "xid": "SELECT CAST(pg_current_xact_id_if_assigned() AS text)",
+    # For guards, which cannot see in the user's snapshot what is stored now: see guard.py.
+    "xid": """
+        SELECT CAST(pg_current_xact_id_if_assigned() AS text), set_config(
+            :setting, coalesce(nullif(:stored, ''), current_setting(:setting, true), ''), true)
+        """,
     # A tree's manifest without edges was stored as a mere file: its parts may not be there.
     "look": """
         SELECT CAST(pg_current_xact_id_if_assigned() AS text),
@@ -52,6 +56,11 @@ POSTGRESQL = {
         SELECT :store, asked.manifest, asked.part
         FROM unnest(CAST(:manifests AS text[]), CAST(:parts AS text[])) AS asked (manifest, part)
         ORDER BY asked.manifest, asked.part ON CONFLICT DO NOTHING
+        """,
+    "confirm": """
+        SELECT count(*) FROM {ledger}.artifact_blob
+        WHERE store = :store AND digest = ANY(CAST(:digests AS text[]))
+            AND state = 'live' AND doom IS NULL
         """,
     "settle": """
         WITH written AS (
@@ -133,3 +142,8 @@ SQLITE = {
             AND digest IN (SELECT value FROM json_each(:digests))
         """,
 }
+
+
+def stored_setting(store_name: str) -> str:
+    """Return the name of the transaction's setting that says what was just stored."""
+    return f"sqla_artifacts.stored_{store_name.encode().hex()}"

@@ -37,7 +37,7 @@ class SQLiteWriter:
     def __init__(self, store: ArtifactStore, engine: Engine, name: str, schema: str | None) -> None:
         self.store = store
         self._name = name
-        self._schema = schema
+        self.schema = schema
         self._claimed: str | None = None
         self._do = partial(store.pool.call, is_async=engine.dialect.is_async)
         self._quote = engine.dialect.identifier_preparer.quote_identifier
@@ -46,8 +46,8 @@ class SQLiteWriter:
 
     def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
         """Store payloads under the write lock of the connection's transaction."""
-        self._lock(connection)
-        store_id = self._claim(connection)
+        self.lock(connection)
+        store_id = self.claim(connection)
         schema = target.schema or "main"
         self._refuse_relation(connection, target, schema)
         for column in sorted(target.columns):
@@ -58,12 +58,13 @@ class SQLiteWriter:
     def renew(self) -> None:
         """Do nothing: there are no connections but the user's."""
 
-    def _lock(self, connection: Connection) -> None:
+    def lock(self, connection: Connection) -> None:
+        """Take the write lock, to the end of the connection's transaction."""
         try:
             connection.execute(self._sql["lock"])
         except OperationalError as error:
             if "no such table" in str(error.orig):
-                raise no_ledger(self._schema) from error
+                raise no_ledger(self.schema) from error
             raise
         driver: Any = connection.connection.driver_connection
         if not driver.in_transaction:
@@ -83,10 +84,11 @@ class SQLiteWriter:
             msg = f"the {kinds[0]} {target.table!r} cannot hold references: no collector sees them"
             raise UnsafeTransactionError(msg)
 
-    def _claim(self, connection: Connection) -> str:
+    def claim(self, connection: Connection) -> str:
+        """Make the store this database's, and this name the store's; return its id."""
         ledger = connection.scalar(self._sql["identity"])
         if ledger is None:
-            raise no_identity(self._schema)
+            raise no_identity(self.schema)
         store_id = self._do(self.store.prepare)
         name = {"store": store_id, "name": self._name}
         rows = connection.execute(self._sql["names"], name).all()

@@ -27,6 +27,7 @@ class Writer(Protocol):
     """The writer's half of the protocol, for one store on one database."""
 
     store: ArtifactStore
+    schema: str | None
 
     def write(self, connection: Connection, payloads: Iterable[Payload], target: Target) -> None:
         """Make payloads safe to be named by the connection's next statement.

@@ -1,4 +1,6 @@
-"""The mark `feature`, and a store and sessions for the tests that carry it."""
+"""The mark `feature`, a store and sessions for the tests that carry it, and tests run again."""
+
+import inspect
 
 import pytest
 from sqlalchemy.orm import sessionmaker
@@ -21,6 +23,24 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("feature") and not asked:
             msg = f"{item.nodeid} proves a feature, and asks for no database"
             raise pytest.UsageError(msg)
+
+
+def pytest_pycollect_makeitem(collector, name, obj):
+    """Collect the test modules that a module with LEFT_OUT imports, inside of its fixtures."""
+    if inspect.ismodule(obj) and name.startswith("test_") and hasattr(collector.obj, "LEFT_OUT"):
+        nodeid = f"{collector.nodeid}::{name}"
+        again = _Again.from_parent(collector, path=collector.path, name=name, nodeid=nodeid)
+        again.obj = obj
+        return again
+    return None
+
+
+class _Again(pytest.Module):
+    """A test module inside another one, which says what of it to leave out."""
+
+    def collect(self):
+        tests = super().collect()
+        return [test for test in tests if not self.parent.obj.LEFT_OUT.search(test.name)]
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""The collector on PostgreSQL: connections of its own, beside the writers' transactions."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from ..errors import CollectError
+from ..ledger.connections import OwnConnections
+from ..ledger.postgresql import PostgreSQLWriter
+from .caretaker import BATCH, Found
+from .collector import Collector
+from .sql import ASK, CHANGE, FIND, POSTGRESQL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sqlalchemy import Connection, Engine, MetaData
+
+    from ..store import ArtifactStore
+
+# A policy that hides rows from this role would make them garbage: with this it is an error.
+_EVERY_ROW = text("SELECT set_config('row_security', 'off', true), pg_is_in_recovery()")
+
+
+class PostgreSQLCollector(Collector):
+    """The collector's half of the protocol on PostgreSQL."""
+
+    words = POSTGRESQL
+    writer: PostgreSQLWriter
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        engine: Engine,
+        schema: str | None,
+        metadata: Iterable[MetaData],
+    ) -> None:
+        self._own = OwnConnections(engine)
+        with self._own.begin() as connection:  # the dialect learns it on its first connection
+            self.default_schema = connection.dialect.default_schema_name or "public"
+        super().__init__(store, engine, schema, metadata)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """Open a transaction that keeps one snapshot."""
+        with self._own.begin(snapshot=True) as connection:
+            if connection.execute(_EVERY_ROW).one()[1]:
+                msg = "this is a standby server: collect on the primary"
+                raise CollectError(msg)
+            yield connection
+
+    def changing(self) -> contextlib.AbstractContextManager[Connection]:
+        """Open a READ COMMITTED transaction."""
+        return self._own.begin()
+
+    def find(self, what: str, **asked: Any) -> Iterator[list[Found]]:
+        """Stream what a query finds from a cursor of the server's."""
+        with self.looking() as connection:
+            asked["store"] = self.store_id
+            if self.is_idle(connection, FIND[what], asked):
+                return
+            query = self.query(connection, what, FIND[what])
+            options = {"stream_results": True, "max_row_buffer": BATCH}
+            for rows in connection.execute(query, asked, execution_options=options).partitions(
+                BATCH
+            ):
+                yield [Found(*row) for row in rows]
+
+    def parameters(self, rows: list[Found]) -> dict[str, Any]:
+        """Return three arrays."""
+        digests, numbers, sizes = zip(*rows, strict=True)
+        return {"digests": list(digests), "numbers": list(numbers), "sizes": list(sizes)}
+
+    def claim(self) -> None:
+        """Make sure that the store's owner is this database of this cluster."""
+        self.writer = PostgreSQLWriter(self.store, self._engine, self.name, self.schema)
+        self.writer.claim()
+
+    def mark(self, token: int) -> Any:
+        """G1, after lifting marks that this cluster cannot have made yet: it is a restored one."""
+        with self.changing() as connection:
+            asked = {"store": self.store_id, "token": token}
+            connection.execute(self.text(CHANGE["unmark"]), asked)
+        return super().mark(token)
+
+    def stamp(self, token: int) -> None:
+        """G2: stamp the id of a transaction that begins when every doom of this run is committed.
+
+        Only this run's own: the id may be older than the commit of somebody else's.
+        """
+        after = ""
+        while True:
+            asked = {"store": self.store_id, "token": token, "after": after, "limit": BATCH}
+            with self.changing() as connection:
+                locked = connection.execute(self.text(CHANGE["lock_unstamped"]), asked)
+                rows = [Found(*row) for row in locked]
+                self.run(connection, CHANGE["stamp"], rows, token=token)
+            if len(rows) < BATCH:
+                return
+            after = rows[-1].digest
+
+    def held_by(self) -> tuple[str, ...]:
+        """Say which transactions with an id are open, prepared ones included."""
+        with self.looking() as connection:
+            rows = connection.execute(self.text(ASK["held"]))
+            return tuple(f"{who}, since {since:%Y-%m-%d %H:%M:%S %Z}" for who, since in rows)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._own.renew()
+        if hasattr(self, "writer"):
+            self.writer.renew()

@@ -1,0 +1,393 @@
+"""A guard refuses what raw SQL may not write, and lets pass what it may."""
+
+import pytest
+from sqlalchemy import (
+    JSON,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+    text,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from sqla_artifacts import Artifact, ArtifactList, FileDir, ledger
+from sqla_artifacts.collect import collect
+from sqla_artifacts.digest import digest_of
+from sqla_artifacts.errors import LedgerError
+from tests.collect.conftest import Collected
+
+from .scene import make_table, watched_store
+from .test_isolation import ISOLATIONS, attach_databases, make_schemas
+
+UNKNOWN = f"&:blob:{'0' * 64}:1:bytes"
+
+
+def protect(engine, column, **options):
+    with engine.begin() as connection:
+        connection.execute(ledger.guard(column, **options).create)
+
+
+def run(engine, sql, **parameters):
+    with engine.begin() as connection:
+        return connection.execute(text(sql), parameters)
+
+
+def reference_of(value):
+    return f"&:blob:{digest_of(value, 'blake3')}:{len(value)}:bytes"
+
+
+def refused(engine, sql, match="no live blob", **parameters):
+    with pytest.raises(IntegrityError, match=match):
+        run(engine, sql, **parameters)
+    return True
+
+
+@pytest.fixture
+def scene(engine):
+    """A scene with a guard on `data`, a row of b"x", and blobs of b"other" that no row names."""
+    scene = Collected(engine)
+    protect(engine, scene.table.c.data)
+    scene.commit(b"x")
+    return scene
+
+
+INSERT = "INSERT INTO sample (data) VALUES (:data)"
+
+
+def test_raw_sql_may_copy_a_reference(scene):
+    run(scene.engine, "INSERT INTO sample (data) SELECT data FROM sample")
+    run(scene.engine, INSERT, data=scene.references()[0])
+    run(scene.engine, "UPDATE sample SET data = (SELECT data FROM sample WHERE id = 1)")
+    assert scene.values() == [b"x"] * 3
+    assert scene.check() == set()
+
+
+def test_raw_sql_may_not_name_what_the_ledger_does_not_know(scene):
+    refused(scene.engine, INSERT, data=UNKNOWN)
+    refused(scene.engine, "UPDATE sample SET data = :data", data=UNKNOWN)
+    refused(scene.engine, "INSERT INTO sample (data) SELECT :data FROM sample", data=UNKNOWN)
+    assert scene.values() == [b"x"]
+
+
+@pytest.mark.parametrize("state", ["pending", "gone"])
+def test_a_blob_has_to_be_live(scene, state):
+    run(scene.engine, "UPDATE artifact_blob SET state = :state", state=state)
+    refused(scene.engine, INSERT, data=reference_of(b"x"))
+    run(scene.engine, "UPDATE sample SET data = data, run = NULL")  # it names nothing new
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        "",
+        "/etc/passwd",
+        "{digest}",
+        "&:none:{digest}:1:bytes",
+        "&:blob:{digest}:1:",
+        "&:blob:{digest}::bytes",
+        "&:blob:{digest}:x:bytes",
+        "&:blob:{digest}:1:by/tes",
+        "&:blob:{digest}:1:bytes\n",
+        " &:blob:{digest}:1:bytes",
+        "&:blob:{digest}0:1:bytes",
+        '["&:blob:{digest}:1:bytes"]',
+    ],
+)
+def test_what_is_no_reference_is_refused(scene, malformed):
+    data = malformed.replace("{digest}", digest_of(b"x", "blake3"))
+    refused(scene.engine, INSERT, "not a reference", data=data)
+    upper = reference_of(b"x").replace(digest_of(b"x", "blake3"), digest_of(b"x", "blake3").upper())
+    refused(scene.engine, INSERT, "not a reference", data=upper)
+
+
+def test_bytes_are_no_reference(make_engine):
+    scene = Collected(make_engine("sqlite"))
+    protect(scene.engine, scene.table.c.data)
+    scene.commit(b"x")
+    refused(scene.engine, INSERT, "not a reference", data=reference_of(b"x").encode())
+
+
+def test_null_passes_and_other_columns_are_not_looked_at(scene):
+    run(scene.engine, INSERT, data=None)
+    run(scene.engine, "INSERT INTO sample (run) VALUES ('anything')")
+    run(scene.engine, "UPDATE sample SET data = NULL")
+    assert scene.values() == [None] * 3 or set(scene.references()) == {None}
+
+
+@pytest.mark.parametrize("clause", ["INSERT OR IGNORE", "INSERT OR REPLACE"])
+def test_conflict_clauses_do_not_silence_a_guard(make_engine, clause):
+    scene = Collected(make_engine("sqlite"))
+    protect(scene.engine, scene.table.c.data)
+    refused(scene.engine, f"{clause} INTO sample (id, data) VALUES (1, :data)", data=UNKNOWN)
+
+
+def test_an_upsert_is_looked_at_as_what_it_does(scene):
+    upsert = f"INSERT INTO sample (id, data) VALUES (1, :data) ON CONFLICT (id) DO"
+    run(scene.engine, f"{upsert} NOTHING", data=UNKNOWN)  # writes nothing
+    refused(scene.engine, f"{upsert} UPDATE SET data = excluded.data", data=UNKNOWN)
+    assert scene.values() == [b"x"]
+
+
+# -- what the library stores --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("database", "isolation"), ISOLATIONS)
+def test_what_the_library_stores_passes(make_engine, tmp_path, database, isolation):
+    scene = Collected(make_engine(database))
+    protect(scene.engine, scene.table.c.data)
+    protect(scene.engine, scene.table.c.run)
+    (tmp_path / "file").write_bytes(b"f" * 1_100_000)
+    engine = scene.engine.execution_options(isolation_level=isolation)
+    with engine.connect() as connection:
+        assert connection.scalars(select(scene.table.c.id)).all() == []  # takes a snapshot
+        scene.put(connection, b"1", b"2", b"1")
+        scene.put(connection, tmp_path, tmp_path / "file", column="run")
+        connection.execute(update(scene.table).where(scene.table.c.data == b"2").values(data=b"3"))
+        copied = select(scene.table.c.data).where(scene.table.c.data == b"3")
+        connection.execute(insert(scene.table).from_select(["data"], copied))
+        connection.commit()
+    with scene.engine.connect() as connection:
+        references = connection.scalars(select(type_coerce(scene.table.c.data, String))).all()
+    assert sorted(filter(None, references)) == sorted(map(reference_of, [b"1", b"1", b"3", b"3"]))
+    scene.check()
+
+
+def test_two_stores_in_one_statement(make_engine):
+    engine = make_engine("postgresql", isolation_level="REPEATABLE READ")
+    metadata = MetaData()
+    table = Table(
+        "sample",
+        metadata,
+        Column("here", Artifact("bytes")),
+        Column("there", Artifact("bytes", store="Zweiter Ort")),
+    )
+    watched_store().attach(engine, metadata=metadata)
+    watched_store().attach(engine, name="Zweiter Ort")
+    metadata.create_all(engine)
+    for column in table.columns:
+        protect(engine, column)
+    with engine.begin() as connection:
+        connection.execute(insert(table).values(here=b"h", there=b"t"))
+    swapped = "INSERT INTO sample (here) SELECT there FROM sample"
+    refused(engine, swapped, r"sample\.here: .* store 'default'")
+    refused(engine, "UPDATE sample SET there = here", r"sample\.there: .* store 'Zweiter Ort'")
+
+
+# -- lists ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["json", "array"])
+def albums(request, engine):
+    """(engine, table, SQL for a value of its guarded column) of lists of artifacts."""
+    if request.param == "array" and engine.dialect.name == "sqlite":
+        pytest.skip("only PostgreSQL has arrays")
+    metadata = MetaData()
+    is_array = request.param == "array"
+    item = Artifact("bytes")
+    column = Column("photos", ARRAY(item, dimensions=1) if is_array else ArtifactList(item))
+    table = Table("album", metadata, Column("id", Integer, primary_key=True), column)
+    watched_store().attach(engine, metadata=metadata)
+    metadata.create_all(engine)
+    protect(engine, column)
+    with engine.begin() as connection:
+        connection.execute(insert(table).values(photos=[b"1", None, b"2"]))
+        connection.execute(insert(table).values(photos=[]))
+        connection.execute(insert(table).values(photos=None))
+    return engine, table, is_array
+
+
+def put_list(engine, is_array, *items):
+    if is_array:
+        values = ", ".join("NULL" if item is None else f"'{item}'" for item in items)
+        value = f"ARRAY[{values}]::text[]"
+    else:
+        value = "'[" + ", ".join("null" if i is None else f'"{i}"' for i in items) + "]'"
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO album (photos) VALUES ({value})".replace(":", r"\:")))
+
+
+def test_the_items_of_a_list_are_looked_at(albums):
+    engine, table, is_array = albums
+    put_list(engine, is_array, reference_of(b"2"), None, reference_of(b"1"))
+    for item in (UNKNOWN, "none"):
+        with pytest.raises(IntegrityError):
+            put_list(engine, is_array, reference_of(b"1"), item)
+    with engine.connect() as connection:
+        lists = connection.scalars(select(table.c.photos).order_by(table.c.id)).all()
+    assert lists == [[b"1", None, b"2"], [], None, [b"2", None, b"1"]]
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', "[1]", '[["x"]]', "[true]", '"x"', "[{}]", "no json"])
+def test_json_that_is_no_list_of_references(albums, value):
+    engine, _, is_array = albums
+    if is_array:
+        pytest.skip("an array cannot hold it")
+    with pytest.raises(DBAPIError, match=r"not a reference|invalid input syntax for type json"):
+        run(engine, "INSERT INTO album (photos) VALUES (CAST(:value AS jsonb))"
+            if engine.dialect.name == "postgresql"
+            else "INSERT INTO album (photos) VALUES (:value)", value=value)
+
+
+# -- the collector --------------------------------------------------------------------------------
+
+
+def test_a_guarded_column_is_noted_for_the_collector(scene):
+    scene.table.metadata.remove(scene.table)
+    other = make_table(scene.metadata, "other")
+    scene.metadata.create_all(scene.engine)
+    protect(scene.engine, other.c.data)
+    run(scene.engine, "INSERT INTO other (data) SELECT data FROM sample")
+    run(scene.engine, "DELETE FROM sample")
+    collected = scene.collect(metadata=None)
+    assert (collected.deleted.blobs, collected.total.blobs) == (0, 1)
+    home = "main" if scene.engine.dialect.name == "sqlite" else "public"
+    assert (home, "other", "data") in scene.columns()
+
+
+def test_rows_of_a_partition_are_guarded_and_noted_under_the_table(make_engine):
+    scene = Collected(make_engine("postgresql"))
+    scene.commit(b"x")
+    run(scene.engine, "CREATE TABLE parted (id int, data text) PARTITION BY LIST (id)")
+    run(scene.engine, "CREATE TABLE part PARTITION OF parted FOR VALUES IN (1)")
+    protect(scene.engine, Table("parted", scene.metadata, Column("data", Artifact("bytes"))).c.data)
+    run(scene.engine, "INSERT INTO part (id, data) SELECT 1, data FROM sample")
+    refused(scene.engine, "INSERT INTO parted (id, data) VALUES (1, :data)", data=UNKNOWN)
+    refused(scene.engine, "INSERT INTO part (id, data) VALUES (1, :data)", data=UNKNOWN)
+    assert ("public", "parted", "data") in scene.columns()
+    assert ("public", "part", "data") not in scene.columns()
+
+
+# -- making and removing --------------------------------------------------------------------------
+
+
+def test_with_create_all_and_drop_all(engine):
+    class Base(DeclarativeBase):
+        pass
+
+    class Sample(Base):
+        __tablename__ = "sample"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        data: Mapped[bytes | None] = mapped_column(Artifact("bytes"))
+
+    guard = ledger.guard(Sample.data)
+    event.listen(Sample.__table__, "after_create", guard.create)
+    event.listen(Sample.__table__, "before_drop", guard.drop)
+    watched_store().attach(engine, metadata=Base.metadata)
+    for _ in range(2):
+        Base.metadata.create_all(engine)
+        refused(engine, INSERT, data=UNKNOWN)
+        Base.metadata.drop_all(engine)
+    assert inspect(engine).get_table_names() == []
+    if engine.dialect.name == "postgresql":
+        count = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'artifact_guard%'"
+        assert run_scalar(engine, count) == 0
+
+
+def run_scalar(engine, sql):
+    with engine.connect() as connection:
+        return connection.scalar(text(sql))
+
+
+def test_it_can_be_removed_also_if_it_is_not_there(scene):
+    with scene.engine.begin() as connection:
+        for _ in range(2):
+            connection.execute(ledger.guard(scene.table.c.data).drop)
+    run(scene.engine, INSERT, data=UNKNOWN)
+
+
+AWKWARD = ['or"der', "50% off", "semi;colon: $1 ?", "it's", "ä" * 31]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_names(engine, name):
+    metadata = MetaData()
+    columns = [Column(f"{name}{n}"[:62], Artifact("bytes"), key=f"c{n}") for n in range(2)]
+    table = Table(name, metadata, Column("id", Integer, primary_key=True), *columns)
+    plain = Table(name, MetaData(), *[Column(c.name, String, key=c.key) for c in columns])
+    watched_store().attach(engine, metadata=metadata)
+    metadata.create_all(engine)
+    for column in columns:
+        protect(engine, column)
+    with engine.begin() as connection:
+        connection.execute(insert(table).values(c0=b"x", c1=b"y"))
+    for key in ("c0", "c1"):
+        with pytest.raises(IntegrityError, match="no live blob"), engine.begin() as connection:
+            connection.execute(insert(plain).values({key: UNKNOWN}))
+    with engine.begin() as connection:
+        connection.execute(ledger.guard(columns[0]).drop)
+        connection.execute(insert(plain).values(c0=UNKNOWN))
+    with pytest.raises(IntegrityError, match="no live blob"), engine.begin() as connection:
+        connection.execute(insert(plain).values(c1=UNKNOWN))
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["by MetaData", "by argument"])
+def test_schemas(engine, tmp_path, told):
+    make_schemas(engine, tmp_path, "artifacts")
+    metadata = MetaData()
+    table = make_table(metadata, schema="artifacts")
+    store = watched_store()
+    store.attach(engine, metadata=metadata, schema="artifacts")
+    metadata.create_all(engine)
+    column = make_table(MetaData(), schema="artifacts").c.data if told else table.c.data
+    protect(engine, column, **({"schema": "artifacts"} if told else {}))
+    with engine.begin() as connection:
+        connection.execute(insert(table).values(data=b"x"))
+    sql = "INSERT INTO artifacts.sample (data) VALUES (:data)"
+    run(engine, sql, data=reference_of(b"x"))
+    refused(engine, sql, data=UNKNOWN)
+    with engine.begin() as connection:
+        connection.execute(ledger.guard(table.c.data).drop)
+    run(engine, sql, data=UNKNOWN)
+
+
+def test_a_ledger_in_another_file_of_sqlite_is_refused(make_engine, tmp_path):
+    engine = make_engine("sqlite")
+    attach_databases(engine, tmp_path, "other")
+    scene = Collected(engine, ledger_schema="other")
+    with pytest.raises(LedgerError, match=r"sample\.data cannot be guarded.*'other'"):
+        protect(engine, scene.table.c.data)
+
+
+def test_whoever_may_write_to_the_table_needs_no_right_on_the_ledger(make_engine):
+    scene = Collected(make_engine("postgresql"))
+    scene.commit(b"x")
+    protect(scene.engine, scene.table.c.data)
+    role = f"writer_{scene.store.id}"
+    run(scene.engine, f"CREATE ROLE {role}")
+    run(scene.engine, f"GRANT INSERT ON sample TO {role}")
+    run(scene.engine, f"GRANT USAGE ON SEQUENCE sample_id_seq TO {role}")
+    run(scene.engine, "UPDATE artifact_blob SET doom = 1, horizon = 1")
+    for data, passes in ((reference_of(b"x"), True), (UNKNOWN, False)):
+        with scene.engine.connect() as connection:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            connection.execute(text("SET LOCAL search_path = pg_temp, public"))
+            if passes:
+                connection.execute(text(INSERT), {"data": data})
+                connection.commit()
+            else:
+                with pytest.raises(IntegrityError):
+                    connection.execute(text(INSERT), {"data": data})
+    assert scene.blob(b"x").doom is None
+    with scene.engine.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
+def test_what_cannot_be_guarded(scene):
+    for column in (scene.table.c.id, Column("doc", JSON), Column("name", String)):
+        with pytest.raises(LedgerError, match="no column of artifacts"):
+            ledger.guard(column)
+    with pytest.raises(LedgerError, match="not for mysql"):
+        ledger.guard(scene.table.c.run).create.compile(dialect=mysql.dialect())
