@@ -23,7 +23,8 @@ import weakref
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
+    def try_lock(descriptor: int) -> None:
+        """Lock an open file, or raise :class:`BlockingIOError`."""
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:
@@ -31,7 +32,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
+    def try_lock(descriptor: int) -> None:
+        """Lock an open file, or raise :class:`BlockingIOError`."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -66,7 +68,7 @@ def _claim(parent: str) -> tuple[str, int]:
         except FileNotFoundError:
             continue  # taken for one left behind, between these two calls
         try:
-            _lock(descriptor)
+            try_lock(descriptor)
         except BlockingIOError:
             pass  # a sweeper has it
         except OSError:
@@ -89,7 +91,7 @@ def _sweep(path: str) -> None:
             os.rmdir(path)  # refused unless empty; whoever just made it makes another
             return
         try:
-            _lock(descriptor)
+            try_lock(descriptor)
             for name in os.listdir(path):
                 if name != _NAME:
                     os.unlink(os.path.join(path, name))

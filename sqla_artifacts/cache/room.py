@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from ..backends.scratch import _lock as try_lock
+from ..backends.scratch import try_lock
 from ..backends.temporaries import remove
 from ..copying import write
 

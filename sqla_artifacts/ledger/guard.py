@@ -58,7 +58,7 @@ from .guard_sql import GUARD_POSTGRESQL, GUARD_SQLITE
 from .sql import stored_setting
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Connection, CursorResult
+    from sqlalchemy import Column, Connection
     from sqlalchemy.types import TypeEngine
 
 
@@ -81,10 +81,11 @@ class GuardElement(ExecutableDDLElement):
 
     def _execute_on_connection(
         self, connection: Connection, distilled_params: Any, execution_options: Any
-    ) -> CursorResult[Any]:
+    ) -> Any:
         """Run it; SQLite's driver takes one statement at a time."""
         if connection.dialect.name != "sqlite":
-            return super()._execute_on_connection(connection, distilled_params, execution_options)
+            base: Any = super()
+            return base._execute_on_connection(connection, distilled_params, execution_options)  # noqa: SLF001 (its own)
         *others, last = str(self.compile(dialect=connection.dialect)).split(_NEXT)
         for statement in others:
             connection.exec_driver_sql(statement)

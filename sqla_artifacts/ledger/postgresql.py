@@ -182,7 +182,7 @@ class PostgreSQLWriter:
         live a manifest without its parts.
         """
         asked = {"store": store_id, "digests": parts}
-        return own.scalar(self._text("confirm"), asked) == len(parts)
+        return bool(own.scalar(self._text("confirm"), asked) == len(parts))
 
     def _settle(self, store_id: str, generations: dict[str, int]) -> set[str]:
         """W4: make live what was written, and say which of it is."""
