@@ -56,7 +56,6 @@ def add_pending(item: Pending) -> None:
     known = equals.setdefault(item.payload.digest, item)
     if not serves(known.payload, item.payload):
         equals[item.payload.digest] = item
-        known.stage.discard()
 
 
 def serves(payload: Payload, other: Payload) -> bool:

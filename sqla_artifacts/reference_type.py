@@ -123,7 +123,6 @@ class ReferenceType(TypeDecorator[Any]):
             self._check(value, Candidate(reference, payload))
             known = pending.get(payload.digest)
             if known is not None and serves(known.payload, payload):
-                stage.discard()
                 return reference, known.payload, known.stage
             # The user's own bytes are in memory anyway.
             own = value.x if isinstance(value, Lazy) else value

@@ -14,6 +14,8 @@ revision records it in plain SQL, below a comment that says what becomes of the 
 that makes the ledger's tables gives them their identity, and one that adds tables to an older
 ledger raises its format.
 
+Revisions written by hand have the operations of :mod:`.guards`.
+
 This begins once the ledger's tables are in ``target_metadata``; tables that ``include_object``
 or ``include_name`` leave out are left out here, too.
 """
@@ -31,6 +33,7 @@ from sqlalchemy import MetaData, Table, and_, column, delete, insert, select, up
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import ledger
+from . import guards  # noqa: F401 (registers its operations)
 from .declared import Declared, Place, declared, references, storage
 
 if TYPE_CHECKING:
