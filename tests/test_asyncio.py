@@ -5,10 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-from sqlalchemy import make_url, select
+from sqlalchemy import insert, make_url, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from sqla_artifacts import Artifact, DataType, aunpack, aunpack_stream
+from sqla_artifacts import Artifact, DataType, FileDir, aunpack, aunpack_stream
 from sqla_artifacts.errors import InvalidValueError
 
 from .models import CountingBackend, make_models, make_store
@@ -47,6 +47,27 @@ async def started(async_url, tmp_path):
     store.backend = CountingBackend(store.backend)
     store._identity._backend = store.backend  # store.json, too, is read off the loop
     return engine, sample, store.backend
+
+
+def test_a_file_whose_path_is_bound_is_read_off_the_loop(async_url, tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    threads = []
+
+    def note(candidate):
+        threads.append(threading.get_ident())
+
+    async def main():
+        engine, sample, _ = await started(async_url, tmp_path)
+        sample.__table__.c.run.type = FileDir(validators=[note])
+        async with engine.begin() as connection:
+            await connection.execute(insert(sample.__table__), [{"data": b"the store is known"}])
+            await connection.execute(insert(sample.__table__), [{"run": str(tmp_path / "a")}])
+        await engine.dispose()
+        return threading.get_ident()
+
+    loops = asyncio.run(main())
+    assert threads
+    assert loops not in threads
 
 
 def test_the_loops_thread_waits_for_no_store(async_url, tmp_path):

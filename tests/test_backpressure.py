@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from sqla_artifacts import Artifact, ArtifactList, FileDir, LazyArtifact, LazyMapped, PathMapped
 from sqla_artifacts.errors import InvalidValueError
-from sqla_artifacts.payload import Share, Spool
+from sqla_artifacts.payload import Share, Spool, Stage
 
 from .check import check
 from .models import make_store, staged
@@ -64,12 +64,17 @@ class Noting:
         return self.contents.count(None)
 
 
-@pytest.fixture
-def store(engine, tmp_path):
-    store = make_store(tmp_path)
+def start(engine, *place):
+    """An engine that has a store, and the store."""
+    store = make_store(*place)
     store.attach(engine, metadata=Base.metadata)
     Base.metadata.create_all(engine)
-    return store
+    return engine, store
+
+
+@pytest.fixture
+def store(engine, tmp_path):
+    return start(engine, tmp_path)[1]
 
 
 @pytest.fixture
@@ -176,10 +181,7 @@ def test_what_is_read_back_from_another_store_waits_in_files(
     engine, make_engine, tmp_path, room, noting
 ):
     execute(engine, thing=[[text_of(number)] for number in range(10)])
-    other = make_engine(f"sqlite:///{tmp_path / 'other.db'}")
-    there = make_store(tmp_path, "other")
-    there.attach(other, metadata=Base.metadata)
-    Base.metadata.create_all(other)
+    other, there = start(make_engine(f"sqlite:///{tmp_path / 'other.db'}"), tmp_path, "other")
     there.backend = Noting(there)
     execute(other, thing=column(engine, "thing"))
     assert there.backend.in_memory <= 20 * KIB
@@ -217,23 +219,36 @@ def test_equal_values_of_two_columns_are_stored_once(engine, noting):
     assert (row.data, row.lazy.unpack(), row.text) == (b"same", b"same", "same")
 
 
-@pytest.mark.parametrize("is_first", [True, False], ids=["read back first", "at hand first"])
-def test_a_tree_that_has_to_be_read_back_and_the_same_one_at_hand(
-    engine, make_engine, tmp_path, noting, is_first
+def test_an_equal_value_is_not_even_written_to_a_file(engine, room, noting, monkeypatch):
+    made = []
+
+    def new_file(stage):
+        made.append(stage)
+        return original(stage)
+
+    original = Stage.new_file
+    monkeypatch.setattr(Stage, "new_file", new_file)
+    room(0)
+    execute(engine, text=["one", "two", *["one"] * 20])
+    assert (len(made), noting.files) == (2, 2)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["lost first", "at hand first"])
+def test_what_is_at_hand_serves_for_an_equal_tree_that_is_lost(
+    engine, make_engine, tmp_path, store, is_first
 ):
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
     (folder / "below" / "member").write_text("member")
     execute(engine, run=[folder])
     (proxy,) = column(engine, "run")
-    other = make_engine(f"sqlite:///{tmp_path / 'other.db'}")
-    there = make_store(tmp_path, "other")
-    there.attach(other, metadata=Base.metadata)
-    Base.metadata.create_all(other)
+    for entry in list(store.backend.list("blobs/")):
+        store.backend.delete(entry.key)
+    other, there = start(make_engine(f"sqlite:///{tmp_path / 'other.db'}"), tmp_path, "other")
     execute(other, run=[proxy, folder] if is_first else [folder, proxy])
     for each in column(other, "run"):
         assert each.open("below/member").read() == b"member"
-    check(other, there, Row.__table__)
+    assert check(other, there, Row.__table__) == set()
 
 
 # -- what fails ------------------------------------------------------------------------------------

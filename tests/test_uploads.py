@@ -26,8 +26,9 @@ from sqla_artifacts.payload import Stage
 from sqla_artifacts.source import stage_source
 from sqla_artifacts.upload import chunks_of, is_upload
 
+from .models import make_store
 from .programs.checks import refused
-from .programs.model import Sample, attach
+from .programs.model import Base, Sample
 
 ROOT = Path(__file__).parents[1]
 MIB = 1 << 20
@@ -44,7 +45,10 @@ TEMPORARY = [
 
 @pytest.fixture
 def store(engine, tmp_path):
-    return attach(engine, tmp_path / "artifacts")
+    store = make_store(tmp_path)
+    store.attach(engine, metadata=Base.metadata)
+    Base.metadata.create_all(engine)
+    return store
 
 
 @pytest.fixture

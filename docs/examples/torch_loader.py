@@ -5,7 +5,6 @@ Makes ``loader.db`` and ``loader-artifacts/`` in the working directory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ class Samples(IterableDataset):
         self.database = database
         self.store = store
 
-    def __iter__(self) -> Iterator[tuple[int, torch.Tensor, int]]:
+    def __iter__(self):
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         query = select(Sample.id, Sample.image, Sample.label).where(Sample.id % count == number)

@@ -8,7 +8,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    create_engine,
     event,
     insert,
     inspect,
@@ -22,8 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from sqla_artifacts import Artifact, ArtifactList, FileDir, ledger
-from sqla_artifacts.collect import collect
+from sqla_artifacts import Artifact, ArtifactList, ledger
 from sqla_artifacts.digest import digest_of
 from sqla_artifacts.errors import LedgerError
 from tests.collect.conftest import Collected
@@ -51,12 +49,11 @@ def reference_of(value):
 def refused(engine, sql, match="no live blob", **parameters):
     with pytest.raises(IntegrityError, match=match):
         run(engine, sql, **parameters)
-    return True
 
 
 @pytest.fixture
 def scene(engine):
-    """A scene with a guard on `data`, a row of b"x", and blobs of b"other" that no row names."""
+    """A scene with a guard on `data`, and a row of b"x"."""
     scene = Collected(engine)
     protect(engine, scene.table.c.data)
     scene.commit(b"x")
@@ -83,33 +80,35 @@ def test_raw_sql_may_not_name_what_the_ledger_does_not_know(scene):
 
 @pytest.mark.parametrize("state", ["pending", "gone"])
 def test_a_blob_has_to_be_live(scene, state):
-    run(scene.engine, "UPDATE artifact_blob SET state = :state", state=state)
-    refused(scene.engine, INSERT, data=reference_of(b"x"))
+    for doom in (None, 1):
+        change = "UPDATE artifact_blob SET state = :state, doom = :doom, horizon = :doom"
+        run(scene.engine, change, state=state, doom=doom)
+        refused(scene.engine, INSERT, data=reference_of(b"x"))
     run(scene.engine, "UPDATE sample SET data = data, run = NULL")  # it names nothing new
 
 
-@pytest.mark.parametrize(
-    "malformed",
-    [
-        "",
-        "/etc/passwd",
-        "{digest}",
-        "&:none:{digest}:1:bytes",
-        "&:blob:{digest}:1:",
-        "&:blob:{digest}::bytes",
-        "&:blob:{digest}:x:bytes",
-        "&:blob:{digest}:1:by/tes",
-        "&:blob:{digest}:1:bytes\n",
-        " &:blob:{digest}:1:bytes",
-        "&:blob:{digest}0:1:bytes",
-        '["&:blob:{digest}:1:bytes"]',
-    ],
-)
-def test_what_is_no_reference_is_refused(scene, malformed):
-    data = malformed.replace("{digest}", digest_of(b"x", "blake3"))
-    refused(scene.engine, INSERT, "not a reference", data=data)
-    upper = reference_of(b"x").replace(digest_of(b"x", "blake3"), digest_of(b"x", "blake3").upper())
-    refused(scene.engine, INSERT, "not a reference", data=upper)
+MALFORMED = [
+    "",
+    "/etc/passwd",
+    "{digest}",
+    "&:none:{digest}:1:bytes",
+    "&:blob:{digest}:1:",
+    "&:blob:{digest}::bytes",
+    "&:blob:{digest}:x:bytes",
+    "&:blob:{digest}:1:by/tes",
+    "&:blob:{digest}:1:bytes\n",
+    " &:blob:{digest}:1:bytes",
+    "&:blob:{digest}0:1:bytes",
+    "&:blob:{DIGEST}:1:bytes",
+    '["&:blob:{digest}:1:bytes"]',
+]
+
+
+def test_what_is_no_reference_is_refused(scene):
+    digest = digest_of(b"x", "blake3")
+    for malformed in MALFORMED:
+        data = malformed.replace("{digest}", digest).replace("{DIGEST}", digest.upper())
+        refused(scene.engine, INSERT, "not a reference", data=data)
 
 
 def test_bytes_are_no_reference(make_engine):
@@ -123,7 +122,7 @@ def test_null_passes_and_other_columns_are_not_looked_at(scene):
     run(scene.engine, INSERT, data=None)
     run(scene.engine, "INSERT INTO sample (run) VALUES ('anything')")
     run(scene.engine, "UPDATE sample SET data = NULL")
-    assert scene.values() == [None] * 3 or set(scene.references()) == {None}
+    assert scene.references() == [None] * 3
 
 
 @pytest.mark.parametrize("clause", ["INSERT OR IGNORE", "INSERT OR REPLACE"])
@@ -134,7 +133,7 @@ def test_conflict_clauses_do_not_silence_a_guard(make_engine, clause):
 
 
 def test_an_upsert_is_looked_at_as_what_it_does(scene):
-    upsert = f"INSERT INTO sample (id, data) VALUES (1, :data) ON CONFLICT (id) DO"
+    upsert = "INSERT INTO sample (id, data) VALUES (1, :data) ON CONFLICT (id) DO"
     run(scene.engine, f"{upsert} NOTHING", data=UNKNOWN)  # writes nothing
     refused(scene.engine, f"{upsert} UPDATE SET data = excluded.data", data=UNKNOWN)
     assert scene.values() == [b"x"]
@@ -229,29 +228,27 @@ def test_the_items_of_a_list_are_looked_at(albums):
     assert lists == [[b"1", None, b"2"], [], None, [b"2", None, b"1"]]
 
 
-@pytest.mark.parametrize("value", ['{"a": 1}', "[1]", '[["x"]]', "[true]", '"x"', "[{}]", "no json"])
-def test_json_that_is_no_list_of_references(albums, value):
+def test_json_that_is_no_list_of_references(albums):
     engine, _, is_array = albums
     if is_array:
         pytest.skip("an array cannot hold it")
-    with pytest.raises(DBAPIError, match=r"not a reference|invalid input syntax for type json"):
-        run(engine, "INSERT INTO album (photos) VALUES (CAST(:value AS jsonb))"
-            if engine.dialect.name == "postgresql"
-            else "INSERT INTO album (photos) VALUES (:value)", value=value)
+    typed = "CAST(:value AS jsonb)" if engine.dialect.name == "postgresql" else ":value"
+    for value in ('{"a": 1}', "[1]", '[["x"]]', "[true]", '"x"', "[{}]", "no json"):
+        with pytest.raises(DBAPIError, match=r"not a reference|invalid input syntax for type json"):
+            run(engine, f"INSERT INTO album (photos) VALUES ({typed})", value=value)
 
 
 # -- the collector --------------------------------------------------------------------------------
 
 
 def test_a_guarded_column_is_noted_for_the_collector(scene):
-    scene.table.metadata.remove(scene.table)
     other = make_table(scene.metadata, "other")
     scene.metadata.create_all(scene.engine)
     protect(scene.engine, other.c.data)
     run(scene.engine, "INSERT INTO other (data) SELECT data FROM sample")
     run(scene.engine, "DELETE FROM sample")
     collected = scene.collect(metadata=None)
-    assert (collected.deleted.blobs, collected.total.blobs) == (0, 1)
+    assert (collected.deleted.blobs, collected.total.blobs) == (0, 1)  # without metadata=
     home = "main" if scene.engine.dialect.name == "sqlite" else "public"
     assert (home, "other", "data") in scene.columns()
 
@@ -314,8 +311,9 @@ AWKWARD = ['or"der', "50% off", "semi;colon: $1 ?", "it's", "ä" * 31]
 def test_awkward_names(engine, name):
     metadata = MetaData()
     columns = [Column(f"{name}{n}"[:62], Artifact("bytes"), key=f"c{n}") for n in range(2)]
-    table = Table(name, metadata, Column("id", Integer, primary_key=True), *columns)
-    plain = Table(name, MetaData(), *[Column(c.name, String, key=c.key) for c in columns])
+    home = name.replace("%", "")
+    table = Table(home, metadata, Column("id", Integer, primary_key=True), *columns)
+    plain = Table(home, MetaData(), *[Column(c.name, String, key=c.key) for c in columns])
     watched_store().attach(engine, metadata=metadata)
     metadata.create_all(engine)
     for column in columns:
