@@ -12,7 +12,8 @@ W2 :meth:`~PostgreSQLWriter._look`
     before it takes anything, and then sees the reference. Never one statement for W1 and W2.
 W3 :meth:`~PostgreSQLWriter._intend`
     The others become pending, or are spared if doomed; one that was taken gets its next
-    generation. Committed before a byte is written, so that a crash leaves a row to collect.
+    generation. Committed before a byte is written, so that a crash leaves a row to collect. With a
+    tree's edges its parts are asked for again, in :meth:`~PostgreSQLWriter._confirm`.
 W4 :meth:`~PostgreSQLWriter._settle`
     Once their bytes are durable they become live, if still of that generation; one that was
     taken meanwhile goes back to W2.

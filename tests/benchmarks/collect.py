@@ -2,7 +2,7 @@
 
     python tests/benchmarks/collect.py [--blobs N] [--database sqlite|postgresql] [--files N]
 
-A ledger of N blobs, five references to each of four fifths of them, and a fifth that nothing refers to, is
+A ledger of N blobs, with five references to each of four fifths of them and none to the rest, is
 made by SQL, in three sizes. "collect" runs to the last delete, on a backend that only counts
 them. "plain" is one anti-join that lists the orphans and one UPDATE of them, on the same tables.
 "files" are real: the same with N orphans in a local store, beside a loop of `os.unlink` over
@@ -137,7 +137,7 @@ def measure(url, directory, blobs):
     )
     took = time.perf_counter() - begun
     assert counting.deletes == report.deleted.blobs == orphans, (counting.deletes, orphans)
-    ends = {step: when for step, when in steps}
+    ends = dict(steps)
     print(
         f"{engine.dialect.name:10} {blobs:>9,} blobs {REFERENCES * blobs * 4 // 5:>9,} references "
         f"{orphans:>7,} orphans: collect {took:6.2f} s ({1e6 * took / blobs:5.1f} us a blob), "
