@@ -1,7 +1,8 @@
 """Placing: giving a new local file or directory its name.
 
 It is made under a temporary name beside its own, ``.unpack-…``, and renamed at the end: it is
-there as a whole or not at all, and it replaces nothing.
+there as a whole or not at all, and it replaces nothing. What a killed process leaves under such a
+name is removed by the next one that unpacks beside it (:mod:`sqla_artifacts.leftovers`).
 
 A file takes its name by a hard link, which fails where there is something. A directory, and a
 file where there are no hard links, cannot, and Python has no rename that replaces nothing.
@@ -15,27 +16,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ArtifactError, UnpackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+PREFIX = ".unpack-"
+"""How the names begin of what is still being made."""
 
 # What link(2) answers where a file system has no hard links, or does not let us make them.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
 
 
-def new_sibling(path: Path) -> Path:
-    """Return a new name beside a path at which there is nothing.
+def new_sibling(path: Path, make: Callable[[str, str], tuple[str, int]]) -> tuple[Path, int]:
+    """Make something beside a path at which there is nothing; return it, and what keeps it.
 
-    Raises :class:`UnpackError` if there is something.
+    ``make`` is :func:`~sqla_artifacts.leftovers.new_file` or ``new_directory``. Until the
+    descriptor is closed nobody takes it for one that was left behind. Raises
+    :class:`UnpackError` if there is something at the path, or it cannot be made.
     """
     with naming(path):
         _refuse_existing(path)
-    return path.parent / f".unpack-{secrets.token_hex(8)}"
+        temporary, descriptor = make(os.fspath(path.parent), PREFIX)
+    return Path(temporary), descriptor
 
 
 def place_file(temporary: Path, path: Path) -> None:

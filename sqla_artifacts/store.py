@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import platformdirs
 
 from .backends import Backend, open_backend
+from .backends.scratch import private_scratch
 from .cache import SIZE, Cache
 from .copying import has_descriptor
 from .errors import BlobCorruptedError, StoreWriteError
@@ -139,7 +140,10 @@ class ArtifactStore:
     @property
     def stage(self) -> Stage:
         """Where payloads wait to be stored; a forked process gets one of its own."""
-        return Stage(self.algorithm, self.backend.staging, owner=self.backend)
+        directory = self.backend.staging
+        if directory is None and self.backend.is_remote:
+            directory = private_scratch()
+        return Stage(self.algorithm, directory, owner=self.backend)
 
     def attach(
         self,

@@ -15,6 +15,7 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ from .copying import copy_and_hash
 from .digest import CHUNK, Algorithm, digest_of, hasher, verify
 from .errors import BlobCorruptedError, UnpackError
 from .folder import DESCRIPTORS, Folder
+from .leftovers import new_directory, new_file, remove_tree
 from .member import PACKED_BELOW, Member, check_portable
 from .placing import naming, new_sibling, place_directory, place_file
 
@@ -65,18 +67,19 @@ def unpack_file(
     """
     path = Path(target)
     check_portable(path.name)
-    temporary = new_sibling(path)
-    with naming(path):
-        descriptor = os.open(temporary, _CREATE, 0o666)
+    temporary, descriptor = new_sibling(path, partial(new_file, mode=0o666))
     try:
         try:
             verify(_copy(source, descriptor, algorithm, path), digest)
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            with naming(path):
+                if read_only:
+                    temporary.chmod(mode & ~_WRITE_BITS)
+                if os.name != "nt":  # There a file that is open cannot be renamed.
+                    place_file(temporary, path)
         finally:
             os.close(descriptor)
-        with naming(path):
-            if read_only:
-                temporary.chmod(mode & ~_WRITE_BITS)
+        if os.name == "nt":
             place_file(temporary, path)
     finally:
         with contextlib.suppress(OSError):
@@ -111,9 +114,7 @@ def unpack_tree(
     for member in manifest.members[1:]:
         check_portable(member.path)
         check_portable(member.target)
-    temporary = new_sibling(path)
-    with naming(path):
-        temporary.mkdir(mode=0o700)
+    temporary, kept = new_sibling(path, new_directory)
     unpacking = _Unpacking(
         manifest.members, path, temporary, open_blob, algorithm, read_only, descriptors
     )
@@ -123,8 +124,10 @@ def unpack_tree(
         unpacking.finish()
         place_directory(temporary, path)
     except BaseException:
-        unpacking.remove()
+        remove_tree(os.fspath(temporary), descriptors=descriptors)
         raise
+    finally:
+        os.close(kept)
 
 
 def _fillings(manifest: Manifest) -> Iterator[Filling]:
@@ -181,22 +184,6 @@ class _Unpacking:
                 if member.kind == "directory":
                     with self._making(folder, member):
                         folder.chmod(member.path, member.mode)
-
-    def remove(self) -> None:
-        """Remove what has been made, as far as that can be done."""
-        # Not by shutil.rmtree, which in some Pythons recurses as deep as the tree goes.
-        suppress = contextlib.suppress(OSError)
-        with suppress:
-            self.temporary.chmod(0o700)
-            with Folder(str(self.temporary), descriptors=self.descriptors) as folder:
-                for member in self.members[1:]:
-                    if member.kind == "directory" or (member.kind == "file" and os.name == "nt"):
-                        with suppress:
-                            folder.chmod(member.path, 0o700)
-                for member in reversed(self.members[1:]):
-                    with suppress:
-                        folder.remove(member.path, member.kind)
-            self.temporary.rmdir()
 
     def _write(self, folder: Folder, member: Member, data: bytes, blob: str) -> None:
         if digest_of(data, self.algorithm) != member.digest:

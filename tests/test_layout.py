@@ -36,6 +36,7 @@ LEVELS = (
     "member",
     "tree",
     "folder",
+    "leftovers",
     "directory",
     "archive",
     "placing",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..digest import CHUNK
 from ..errors import ArtifactError, InvalidTreeError, InvalidValueError, SourceError
 from ..folder import Folder
+from ..leftovers import new_directory
 from ..member import Member, check_length, check_name, check_target, encode, shorten
 from ..upload import reading
 
@@ -40,7 +41,7 @@ def extraction(name: str, limits: tuple[int, int], stage: Stage) -> Iterator[Ext
     ``limits`` are the bytes and the members that may be extracted; the stage has a limit on
     bytes, too.
     """
-    place = tempfile.mkdtemp(prefix="sqla_artifacts-")
+    place, kept = new_directory(tempfile.gettempdir(), "sqla_artifacts-")
     root = os.path.join(place, "tree")
     try:
         os.mkdir(root, 0o700)
@@ -54,6 +55,7 @@ def extraction(name: str, limits: tuple[int, int], stage: Stage) -> Iterator[Ext
         for path in (root, place):
             with contextlib.suppress(OSError):
                 os.rmdir(path)
+        os.close(kept)
 
 
 class Extraction:

@@ -3,7 +3,8 @@
 Bytes are never streamed to a key. An object store makes an object visible when the upload of a
 known length is complete, so uploads go straight to the key. Elsewhere a file can be seen
 while it is written, so it is written below ``tmp/`` and then moved to its key, which is as atomic
-as that file system's own move.
+as that file system's own move. What a killed process leaves there is removed by a later one,
+once it is older by a day than what that one writes.
 
 What is durable on return, and what a reader may see while an object is replaced, is for the
 other side to say; an upload that fails half way leaves nothing under the key.
@@ -25,6 +26,7 @@ from fsspec.core import url_to_fs
 from ..errors import UnknownProtocolError
 from . import Entry
 from .keys import TEMPORARY, checked, folder_of, is_listed
+from .temporaries import sweep_older
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +72,7 @@ class GenericBackend:
         self._protocol = url.partition("://")[0]
         self._opened = self._open_fs()
         self._creating = threading.Lock()
+        self._has_swept = False
         _refuse_secrets_in_path(url, self.url, self._opened.root)
 
     def __repr__(self) -> str:
@@ -217,6 +220,9 @@ class GenericBackend:
             self._fs.makedirs(name.rpartition("/")[0], exist_ok=True)
         try:
             self._upload(content, temporary)
+            if not self._has_swept:
+                self._has_swept = True
+                sweep_older(self._fs, temporary)
             self._move(temporary, path)
         except BaseException:
             # What failed is the news, not that it cannot be tidied up after it.

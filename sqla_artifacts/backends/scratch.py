@@ -16,28 +16,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
+import stat
 import tempfile
+import threading
 import weakref
+from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def try_lock(descriptor: int) -> None:
-        """Lock an open file, or raise :class:`BlockingIOError`."""
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError(*error.args) from error
-else:
-    import fcntl
-
-    def try_lock(descriptor: int) -> None:
-        """Lock an open file, or raise :class:`BlockingIOError`."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
+from ..leftovers import try_lock
 
 _NAME = "lock"
+
+# One process makes one for a directory; a fork waits until it is made.
+_making = threading.Lock()
+_private: dict[str, Scratch] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
+    )
 
 
 class Scratch:
@@ -57,6 +52,28 @@ class Scratch:
         for other in others:
             if other != self.path:
                 _sweep(other)
+
+
+def private_scratch() -> Path | None:
+    """Return this process's scratch directory in the system's place for temporary files.
+
+    For what is on its way to a store elsewhere. None if this user cannot have one there.
+    """
+    user = str(os.geteuid()) if hasattr(os, "geteuid") else "user"
+    parent = os.path.join(tempfile.gettempdir(), f"sqla_artifacts-{user}")
+    with _making, contextlib.suppress(OSError):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(parent, 0o700)
+        status = os.lstat(parent)  # in a directory that is everybody's, it may be another's
+        ours = not hasattr(os, "geteuid") or (
+            status.st_uid == os.geteuid() and not status.st_mode & 0o077
+        )
+        if stat.S_ISDIR(status.st_mode) and ours:
+            scratch = _private.get(parent)
+            if scratch is None or scratch.pid != os.getpid() or not os.path.isdir(scratch.path):
+                scratch = _private[parent] = Scratch(parent)
+            return Path(scratch.path)
+    return None
 
 
 def _claim(parent: str) -> tuple[str, int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..copying import copy, write
 from ..durable import check_written, start_writeback, sync_file
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # What link(2) answers where there are no hard links, or none between these two places.
 NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+# Long past any upload.
+_ABANDONED = dt.timedelta(days=1)
 
 # Objects never change. Windows, though, would neither replace nor remove a read-only file.
 _MODE = 0o666 if sys.platform == "win32" else 0o444
@@ -157,3 +161,16 @@ def remove(path: str) -> None:
     """Remove a file, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def sweep_older(fs: Any, own: str) -> None:
+    """Remove from an fsspec file system what lies beside a new file and is older by a day.
+
+    There are no locks to say whose it is. Both times are the other side's; where it tells none,
+    or refuses, nothing is removed.
+    """
+    with contextlib.suppress(Exception):
+        now = fs.modified(own)
+        for path in fs.find(own.rpartition("/")[0]):
+            if now - fs.modified(path) > _ABANDONED:
+                fs.rm_file(path)

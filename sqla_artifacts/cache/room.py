@@ -14,9 +14,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from ..backends.scratch import try_lock
 from ..backends.temporaries import remove
 from ..copying import write
+from ..leftovers import try_lock
 
 if sys.platform != "win32":
     import fcntl

@@ -75,8 +75,9 @@ def collect(
         grace: How long a blob is doomed before it is taken.
         retention: How long a blob is kept after it was taken. No backup of the database that is
             older than this can be restored with all its artifacts.
-        limit_share: The largest part of the ledger's blobs, from 0 to 1, that may be garbage at
-            once. More of it rather means that a table is missing.
+        limit_share: The largest part of the ledger's blobs, and of the keys that it does not know,
+            from 0 to 1, that may be garbage at once. More of it rather means that a table is
+            missing, or that the database is an old copy.
         schema: The ledger's schema, if the store is not attached to the engine.
         progress: Called as the run goes on.
 
@@ -174,11 +175,14 @@ class _Run:
         token = collector.token()
         report.marked = self._done("mark", collector.mark(token))
         collector.stamp(token)
+        report.strays = collector.sweep(dry_run=True)
         self._count(retention)
         self._check_share(limit_share)
         report.taken = self._done("take", collector.take(grace))
         report.spared = collector.spare()
-        report.strays = self._done("sweep", collector.sweep())
+        if report.strays.blobs:
+            report.strays = collector.sweep()
+        self._done("sweep", report.strays)
         due = collector.due(retention)
         for deleted in collector.delete(retention):
             report.deleted += deleted
@@ -197,12 +201,16 @@ class _Run:
             report.garbage = report.waiting
 
     def _check_share(self, limit: float) -> None:
-        total, garbage = self._report.total, self._report.waiting
+        # With the keys that the ledger does not know: in an old copy of a database, most of them.
+        total, garbage = (
+            each + self._report.strays for each in (self._report.total, self._report.waiting)
+        )
         if garbage.blobs > limit * total.blobs:
             msg = (
                 f"{garbage.blobs:,} of {total.blobs:,} blobs seem to be garbage, a larger share "
-                f"than limit_share={limit:g}: is a table missing, or empty that should not be? If "
-                "all is well, call collect() with a larger limit_share once"
+                f"than limit_share={limit:g}: is a table missing, or empty that should not be, "
+                "or is this an old copy of the database? If all is well, call collect() with a "
+                "larger limit_share once"
             )
             raise CollectError(msg)
 

@@ -39,14 +39,19 @@ class PostgreSQLCollector(Collector):
         metadata: Iterable[MetaData],
     ) -> None:
         self._own = OwnConnections(engine)
+        # What is found is streamed while other connections work: the pool may be of size one.
+        self._streams = OwnConnections(engine)
         with self._own.begin() as connection:  # the dialect learns it on its first connection
             self.default_schema = connection.dialect.default_schema_name or "public"
         super().__init__(store, engine, schema, metadata)
 
-    @contextlib.contextmanager
-    def looking(self) -> Iterator[Connection]:
+    def looking(self) -> contextlib.AbstractContextManager[Connection]:
         """Open a transaction that keeps one snapshot."""
-        with self._own.begin(snapshot=True) as connection:
+        return self._looking(self._own)
+
+    @contextlib.contextmanager
+    def _looking(self, connections: OwnConnections) -> Iterator[Connection]:
+        with connections.begin(snapshot=True) as connection:
             if connection.execute(_EVERY_ROW).one()[1]:
                 msg = "this is a standby server: collect on the primary"
                 raise CollectError(msg)
@@ -58,7 +63,7 @@ class PostgreSQLCollector(Collector):
 
     def find(self, what: str, **asked: Any) -> Iterator[list[Found]]:
         """Stream what a query finds from a cursor of the server's."""
-        with self.looking() as connection:
+        with self._looking(self._streams) as connection:
             asked["store"] = self.store_id
             if self.is_idle(connection, FIND[what], asked):
                 return
@@ -111,5 +116,6 @@ class PostgreSQLCollector(Collector):
     def close(self) -> None:
         """Give the connections back."""
         self._own.renew()
+        self._streams.renew()
         if hasattr(self, "writer"):
             self.writer.renew()

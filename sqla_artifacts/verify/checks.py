@@ -7,10 +7,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..backends.scratch import try_lock
 from ..collect.caretaker import BATCH, Found, batches, blob_of
 from ..collect.report import Tally
 from ..digest import CHUNK, hasher
+from ..leftovers import try_lock
 from ..location import key_of
 from ..progress import Progress
 from ..reference import DIGEST

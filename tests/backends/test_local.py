@@ -583,7 +583,7 @@ def test_where_locks_are_refused(tmp_path, monkeypatch):
     def refuse(_):
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(scratch, "_lock", refuse)
+    monkeypatch.setattr(scratch, "try_lock", refuse)
     LocalBackend(tmp_path).put([(KEY, payload(b"x"))])
     assert left(tmp_path) == ["other/new-1"]
     monkeypatch.undo()

@@ -135,8 +135,15 @@ def guarded(engine):
     return scene
 
 
-@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
-@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize(
+    ("isolation", "end"),
+    [
+        ("READ COMMITTED", "commit"),
+        ("REPEATABLE READ", "commit"),
+        ("SERIALIZABLE", "commit"),
+        ("READ COMMITTED", "rollback"),
+    ],
+)
 def test_nothing_is_lost_or_kept_on_postgresql(make_engine, isolation, end):
     scene = guarded(make_engine("postgresql"))
     engine = scene.engine.execution_options(isolation_level=isolation)
@@ -155,6 +162,25 @@ def test_without_a_guard_data_is_lost(make_engine, database):
     scene = Collected(make_engine(database))
     found, _ = wrong(scene, scene.engine, ("insert_and_commit",))
     assert [*(("c", step) for step in COLLECTOR), ("w", "insert_and_commit")] in found
+
+
+def test_a_reference_that_comes_between_the_look_and_the_taking(engine, monkeypatch):
+    scene = guarded(engine)
+    reference = garbage(scene, b"x")
+    with opened(scene.store, scene.engine, None, scene.metadata) as collector:
+        steps, look = Steps(collector), collector.find
+        go(steps, "mark", "stamp")
+
+        def look_and_be_overtaken(*asked, **options):
+            rows = list(look(*asked, **options))
+            monkeypatch.undo()
+            Writer(scene.engine, reference).insert_and_commit()
+            return rows
+
+        monkeypatch.setattr(collector, "find", look_and_be_overtaken)
+        go(steps, "take", "delete")
+    assert scene.values() == [b"x"]
+    assert scene.check() == set()
 
 
 @pytest.fixture
