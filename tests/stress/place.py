@@ -189,4 +189,9 @@ def _version(engine, number):
 
 
 def _never_flush(connection, record):
+    mode = getattr(connection, "autocommit", None)
+    if mode is False:  # of Python 3.12, in which a transaction is always open
+        connection.autocommit = True
     connection.execute("PRAGMA synchronous = OFF")
+    if mode is False:
+        connection.autocommit = mode
