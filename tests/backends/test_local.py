@@ -626,7 +626,7 @@ def test_a_new_directory_that_is_swept_before_it_is_locked(tmp_path, monkeypatch
 
 
 def test_a_new_directory_whose_lock_a_sweeper_holds(tmp_path, monkeypatch):
-    real, calls = scratch._lock, []
+    real, calls = scratch.try_lock, []
 
     def lock(descriptor):
         calls.append(descriptor)
@@ -634,7 +634,7 @@ def test_a_new_directory_whose_lock_a_sweeper_holds(tmp_path, monkeypatch):
             raise BlockingIOError(errno.EWOULDBLOCK, "taken")
         real(descriptor)
 
-    monkeypatch.setattr(scratch, "_lock", lock)
+    monkeypatch.setattr(scratch, "try_lock", lock)
     backend = LocalBackend(tmp_path)
     staging = backend.staging
     assert os.listdir(tmp_path / "tmp") == [staging.name]
@@ -642,7 +642,7 @@ def test_a_new_directory_whose_lock_a_sweeper_holds(tmp_path, monkeypatch):
 
 
 def test_a_new_directory_that_is_swept_while_it_is_locked(tmp_path, monkeypatch):
-    real, calls = scratch._lock, []
+    real, calls = scratch.try_lock, []
 
     def lock(descriptor):
         calls.append(descriptor)
@@ -651,7 +651,7 @@ def test_a_new_directory_that_is_swept_while_it_is_locked(tmp_path, monkeypatch)
             scratch._sweep(str(path))
         real(descriptor)
 
-    monkeypatch.setattr(scratch, "_lock", lock)
+    monkeypatch.setattr(scratch, "try_lock", lock)
     backend = LocalBackend(tmp_path)
     assert (backend.staging / "lock").exists()
     assert os.listdir(tmp_path / "tmp") == [backend.staging.name]
