@@ -184,9 +184,10 @@ class _Run:
             report.strays = collector.sweep()
         self._done("sweep", report.strays)
         due = collector.due(retention)
-        for deleted in collector.delete(retention):
-            report.deleted += deleted
-            self._done("delete", report.deleted, due.size)
+        with contextlib.closing(collector.delete(retention)) as deletions:  # not broken off and open
+            for deleted in deletions:
+                report.deleted += deleted
+                self._done("delete", report.deleted, due.size)
         report.rescued, report.lost = collector.rescue(retention)
         for digest in report.lost:
             _log.error("blob %s is referenced, was taken, and cannot be read", digest)

@@ -37,7 +37,7 @@ from .report import Due, Tally
 from .sql import ASK, CHANGE, FIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
     from ..store import ArtifactStore
     from .caretaker import Found
@@ -115,7 +115,7 @@ class Collector(Caretaker):
                 (rescued if self._rescued(found) else lost).append(found.digest)
         return rescued, lost
 
-    def delete(self, retention: dt.timedelta) -> Iterator[Tally]:
+    def delete(self, retention: dt.timedelta) -> Generator[Tally, None, None]:
         """G4: delete the keys that were taken long enough ago; yield how many, batch by batch."""
         for rows in self.find("due", seconds=retention.total_seconds()):
             self.discard(rows)

@@ -69,10 +69,9 @@ class PostgreSQLCollector(Collector):
                 return
             query = self.query(connection, what, FIND[what])
             options = {"stream_results": True, "max_row_buffer": BATCH}
-            for rows in connection.execute(query, asked, execution_options=options).partitions(
-                BATCH
-            ):
-                yield [Found(*row) for row in rows]
+            with connection.execute(query, asked, execution_options=options) as result:
+                for rows in result.partitions(BATCH):
+                    yield [Found(*row) for row in rows]
 
     def parameters(self, rows: list[Found]) -> dict[str, Any]:
         """Return three arrays."""

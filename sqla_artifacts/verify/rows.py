@@ -106,14 +106,14 @@ def _malformed(connection: Connection, place: Place) -> tuple[int, list[dict[str
         f"WHERE {column} IS NOT NULL AND {suspect}"
     )
     options = {"stream_results": True, "max_row_buffer": BATCH}
-    result = connection.execute(query, execution_options=options)
-    names = list(result.keys())[1:]
     count, rows = 0, []
-    for value, *key in result:
-        if not _is_reference(value):
-            count += 1
-            if count <= SHOWN:
-                rows.append(dict(zip(names, key, strict=True)))
+    with connection.execute(query, execution_options=options) as result:
+        names = list(result.keys())[1:]
+        for value, *key in result:
+            if not _is_reference(value):
+                count += 1
+                if count <= SHOWN:
+                    rows.append(dict(zip(names, key, strict=True)))
     return count, rows
 
 

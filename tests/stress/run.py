@@ -23,6 +23,10 @@ WORDS = ["stop", "commits", "rollbacks", "prepared", "savepoints", "errors", "ta
 WORDS += ["deleted", "strays", "reads", "kills", "cut"]
 SLOTS = 64
 
+# What is done at least, and how many seconds more there are for it on a busy machine.
+DONE = ["commits", "rollbacks", "reads", "taken"]
+PATIENCE = 120
+
 
 class Board:
     """Numbers that all processes share; each process counts in a slot of its own."""
@@ -113,7 +117,7 @@ class Run:
         sqlite = self.place.is_sqlite
         parts = [Writer] * (2 if sqlite else 8) + [Collecting] * (1 if sqlite else 2) + [Reader]
         children = [self.child(part, slot) for slot, part in enumerate(parts, 1)]
-        while time.monotonic() < started + seconds and not self.has_failed:
+        while not (self.has_failed or self.is_over(started + seconds)):
             self.wait_for_work(started + seconds)
             self.disturb(children[:-1])
         took = time.monotonic() - started
@@ -126,6 +130,10 @@ class Run:
         found = self.findings.read_text()
         done = {word: self.board[word] for word in WORDS[1:]}
         return done | {"seed": self.seed, "seconds": round(took, 1), "found": found}
+
+    def is_over(self, deadline):
+        late = time.monotonic() - deadline
+        return late > PATIENCE or (late > 0 and all(self.board[word] for word in DONE))
 
     def child(self, part, slot):
         def play(times):
@@ -142,7 +150,7 @@ class Run:
     def wait_for_work(self, deadline):
         """Wait until some transactions have ended, however long that takes on this machine."""
         enough = self.ended + self.chance.uniform(0, 60)
-        while self.ended < enough and time.monotonic() < deadline and not self.has_failed:
+        while self.ended < enough and not (self.has_failed or self.is_over(deadline)):
             time.sleep(0.01)
         time.sleep(self.chance.uniform(0, 0.02))
 

@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from .command import run
+from .run import DONE
 
 LONG = 120
 # A broken step is found within seconds where the machine is free; a run ends when it is found.
@@ -19,9 +20,6 @@ MODES = [
     pytest.param("autocommit_false-wal", marks=NEW),
     pytest.param("autocommit_false-delete", marks=NEW),
 ]
-
-# What is done at least, in the shortest run on the busiest machine.
-DONE = ["commits", "rollbacks", "reads", "taken"]
 
 
 @pytest.fixture

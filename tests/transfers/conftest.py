@@ -50,12 +50,12 @@ def watch(place):
 
 
 @pytest.fixture
-def staging(tmp_path, monkeypatch):
-    """Where payloads wait to be stored."""
+def staged(tmp_path, monkeypatch):
+    """`staged()`: the files that wait to be stored; not the lock of the process's directory."""
     path = tmp_path / "staging"
     path.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(path))
-    return path
+    return lambda: [file for file in path.rglob("*") if file.is_file() and file.name != "lock"]
 
 
 class Matrix(dict):

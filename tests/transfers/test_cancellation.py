@@ -95,7 +95,7 @@ def test_a_write_that_is_cancelled(check_write, subtests, cancel, names):
 
 
 @pytest.fixture
-def check_write(place, watch, staging, tmp_path):
+def check_write(place, watch, staged, tmp_path):
     """`check_write(name, cancel)`: cancel a write, and then do it again on the same session."""
 
     async def main(session, path, rows, cancel):
@@ -103,14 +103,14 @@ def check_write(place, watch, staging, tmp_path):
         with Held(place.backend.puts) as held:
             await cancel(lambda: session.run_sync(path.write, rows), held)
             assert not pending._PENDING.get()
-            assert list(staging.iterdir()) == []
+            assert staged() == []
             await session.rollback()
             await session.run_sync(path.store, rows)  # while the put is still held
 
     def check_one(name, cancel):
         path, rows = WRITES[name], rows_of(name, tmp_path)
         place.awaited(AsyncSession, lambda session: main(session, path, rows, cancel))
-        assert list(staging.iterdir()) == []
+        assert staged() == []
         assert watch.too_early == []
         assert place.engine.pool.checkedout() == 0
         found = place.session(lambda session: path.read(session, rows), place.observer)

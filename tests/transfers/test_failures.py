@@ -31,7 +31,7 @@ def refused(error):
 
 
 @pytest.fixture
-def check_failures(place, watch, staging, tmp_path, subtests):
+def check_failures(place, watch, staged, tmp_path, subtests):
     """`check_failures(fail, error)`: in each way, fail, and then do it again on that session."""
 
     def check_failure(path, rows, fail, error):
@@ -42,13 +42,13 @@ def check_failures(place, watch, staging, tmp_path, subtests):
             with pytest.raises(error):
                 path.write(session, failing)
             assert not pending._PENDING.get()
-            assert list(staging.iterdir()) == []
+            assert staged() == []
             session.rollback()
             place.backend.puts.expect()
             path.store(session, rows)
 
         place.session(store)
-        assert list(staging.iterdir()) == []
+        assert staged() == []
         assert watch.too_early == []
         assert place.engine.pool.checkedout() == 0
         found = place.session(lambda session: path.read(session, rows), place.observer)
