@@ -35,7 +35,7 @@ from sqlalchemy.types import to_instance
 from .comparison import DigestOf, ReferenceComparator
 from .errors import ArtifactError, ComparisonError, InvalidReferenceError, InvalidValueError
 from .reference_type import ReferenceType
-from .window import together
+from .window import Decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,18 +161,20 @@ class ArtifactList(TypeDecorator[list[Any]]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Return what turns JSON into the list of the items' values."""
         each: Any = self.item_type.dialect_impl(dialect).result_processor(dialect, coltype)
-        fetches_from = getattr(each, "fetches_from", None)
         parse = self.impl_instance.result_processor(dialect, coltype)
 
-        def process(value: Any) -> list[Any] | None:
+        def process(value: Any) -> Any:
+            if type(value) is Decoded:
+                return value.value
             value = value if parse is None else parse(value)
             if value is None:
                 return None
             if isinstance(value, list) and all(isinstance(i, str | None) for i in value):
-                items = together(fetches_from(), value) if fetches_from else value
-                return [each(item) for item in items]
+                return [each(item) for item in value]
             raise self._error(InvalidReferenceError("expected a JSON array of references"))
 
+        if self.item_type.is_eager:
+            process.fetches_from = each.fetches_from  # type: ignore[attr-defined]
         return process
 
     def _items(self, value: Any) -> list[Any]:

@@ -1,28 +1,30 @@
 """Attaching a store to an engine.
 
 :func:`attach`, or ``store.attach(engine, ...)``, makes a store the one for all artifacts of an
-engine's statements. It listens to the engine's public events:
+engine's statements:
 
-``before_cursor_execute``
-    stores what the statement's values bound, through the ledger, before the SQL runs
-``before_execute``, ``handle_error``
-    keep payloads out of a ``StatementError``, and drop what a failed statement had bound
-``after_execute``
-    has the artifacts of a result's rows fetched together: :mod:`.prefetch`
-``engine_disposed``
-    renews the ledger's own connections with the engine's
+- A subclass of the dialect's ``execution_ctx_cls`` stores what a statement's values have bound,
+  through the ledger, in ``pre_exec()``: before the SQL runs, and before any listener does. It
+  also has the artifacts of a result's rows fetched together: :mod:`.prefetch`.
+- The event ``handle_error`` keeps payloads out of a ``StatementError``, and drops what a failed
+  statement had bound.
+- The event ``engine_disposed`` renews the ledger's own connections with the engine's.
+
+Listeners to an engine's statements would do the same, and cost every statement several
+microseconds, whether it has to do with artifacts or not.
 """
 
 from __future__ import annotations
 
-import weakref
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+import traceback
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from sqlalchemy import Connection, Engine, Table, TypeDecorator, event
+from sqlalchemy import Connection, Engine, Table, event
+from sqlalchemy.engine import Compiled
 from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import StatementError
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import NullType
@@ -34,18 +36,14 @@ from .ledger.postgresql import PostgreSQLWriter
 from .ledger.sqlite import SQLiteWriter
 from .ledger.writer import Target, Writer
 from .pending import Pending, copies, discard, may_write, stores_of, take_pending
-from .prefetch import Prefetch
-from .reference_type import ReferenceType
+from .prefetch import Fetching, Prefetch
+from .reference_type import ReferenceType, holds
 
 if TYPE_CHECKING:
-    from sqlalchemy import ClauseElement, Dialect, MetaData
-    from sqlalchemy.engine.interfaces import (
-        DBAPICursor,
-        ExceptionContext,
-        ExecutionContext,
-    )
+    from sqlalchemy import Dialect, MetaData
+    from sqlalchemy.engine.default import DefaultExecutionContext
+    from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
-    from sqlalchemy.types import TypeEngine
 
     from .store import ArtifactStore
 
@@ -53,11 +51,6 @@ _WRITERS: dict[str, type[SQLiteWriter | PostgreSQLWriter]] = {
     "sqlite": SQLiteWriter,
     "postgresql": PostgreSQLWriter,
 }
-
-# The statement whose values are being bound: an error on the way names only its text.
-_EXECUTING: ContextVar[weakref.ref[ClauseElement] | None] = ContextVar(
-    "artifact_executing", default=None
-)
 
 
 def attach(
@@ -114,33 +107,25 @@ class _Hooks:
         self.writers: dict[str, Writer] = {}
         self.prefetch = Prefetch()
 
-    def before_execute(
-        self,
-        connection: Connection,
-        statement: Any,
-        multiparams: Any,
-        params: Any,
-        execution_options: Any,
-    ) -> None:
-        _EXECUTING.set(weakref.ref(statement))
+    def before(self, context: DefaultExecutionContext) -> None:
+        """Store what a statement's values have bound."""
+        compiled = context.compiled
+        # Without either it may be a listener's BEGIN, between a statement's binding and its own.
+        if isinstance(compiled, SQLCompiler) and (compiled.binds or _is_writing(compiled)):
+            self._store(context.root_connection, context, compiled)
 
-    def before_cursor_execute(  # noqa: PLR0917 (the event's own arguments)
-        self,
-        connection: Connection,
-        cursor: DBAPICursor,
-        statement: str,
-        parameters: Any,
-        context: ExecutionContext | None,
-        executemany: bool,  # noqa: FBT001
+    def _store(
+        self, connection: Connection, context: DefaultExecutionContext, compiled: SQLCompiler
     ) -> None:
-        compiled: Any = getattr(context, "compiled", None)
-        copied = copies(getattr(compiled, "statement", None))
-        if not (copied or getattr(compiled, "binds", None)):
-            return  # a listener's BEGIN, say, between a statement's binding and its execution
-        if any(_holds(each.type, connection.dialect) for each in compiled.literal_execute_params):
-            msg = "a reference that is rendered into the statement is not stored: bind the value"
-            raise UnsafeTransactionError(msg)
+        for each in compiled.literal_execute_params:
+            if holds(each.type, connection.dialect):
+                discard(take_pending(connection.dialect))
+                msg = "a reference that is rendered into the statement is not stored: bind it"
+                raise UnsafeTransactionError(msg)
+        copied = _is_writing(compiled) and copies(compiled.statement)
         pending = take_pending(connection.dialect)
+        if not (pending or copied):
+            return
         try:
             if pending and not may_write(compiled.statement):
                 return  # a loader of a relationship binds the key that it looks for
@@ -156,7 +141,7 @@ class _Hooks:
     def _write(
         self,
         connection: Connection,
-        context: ExecutionContext | None,
+        context: DefaultExecutionContext,
         name: str,
         pending: list[Pending],
     ) -> None:
@@ -176,28 +161,32 @@ class _Hooks:
             error.column = error.column or ", ".join(names) or None
             raise
 
-    def after_execute(  # noqa: PLR0917 (the event's own arguments)
-        self,
-        connection: Connection,
-        statement: Any,
-        multiparams: Any,
-        params: Any,
-        execution_options: Any,
-        result: Any,
-    ) -> None:
-        self.prefetch.after_execute(connection, result)
-
     def handle_error(self, context: ExceptionContext) -> None:
         discard(take_pending(context.dialect))
-        error, executing = context.sqlalchemy_exception, _EXECUTING.get()
-        statement = executing() if executing is not None else None
-        early = context.execution_context is None and statement is not None
-        if early and isinstance(error, StatementError):  # an ArtifactError has no parameters
-            error.params = _without_payloads(error.params, statement, context.dialect)
+        error = context.sqlalchemy_exception
+        # An ArtifactError has no parameters, and those of a statement that has run are references.
+        if context.execution_context is None and isinstance(error, StatementError):
+            compiled = _being_bound(context.original_exception)
+            error.params = _without_payloads(error.params, compiled, context.dialect)
 
     def engine_disposed(self, engine: Engine) -> None:
         for writer in self.writers.values():
             writer.renew()
+
+
+class _Context(Fetching):
+    """An engine's statements, as they are executed, from its first store on."""
+
+    hooks: ClassVar[_Hooks]
+
+    def pre_exec(self) -> None:
+        # Before any listener: its own statements must not take what is not theirs.
+        super().pre_exec()  # type: ignore[no-untyped-call, unused-ignore]
+        self.hooks.before(self)
+
+
+def _is_writing(compiled: SQLCompiler) -> bool:
+    return compiled.isinsert or compiled.isupdate
 
 
 def _listen(engine: Engine) -> dict[str, Writer]:
@@ -206,17 +195,20 @@ def _listen(engine: Engine) -> dict[str, Writer]:
     if hooks is None:
         hooks = _Hooks()
         engine.dialect.__dict__["_artifact_hooks"] = hooks
-        event.listen(engine, "before_execute", hooks.before_execute)
-        # First of all: another listener's own statements must not take what is not theirs.
-        event.listen(engine, "before_cursor_execute", hooks.before_cursor_execute, insert=True)
-        event.listen(engine, "after_execute", hooks.after_execute)
+        kind = engine.dialect.execution_ctx_cls
+        engine.dialect.execution_ctx_cls = type(
+            kind.__name__, (_Context, kind), {"hooks": hooks, "prefetch": hooks.prefetch}
+        )
         event.listen(engine, "handle_error", hooks.handle_error, insert=True)
+        # A disposal concerns no statement, so none shall look for listeners because of it.
+        has_events = engine._has_events  # noqa: SLF001 (as said)
         event.listen(engine, "engine_disposed", hooks.engine_disposed)
+        engine._has_events = has_events  # noqa: SLF001 (as said)
     return hooks.writers
 
 
 def _targets(
-    context: ExecutionContext | None,
+    context: DefaultExecutionContext,
     dialect: Dialect,
     store: str,
     column_types: set[ReferenceType],
@@ -227,13 +219,12 @@ def _targets(
     statement names makes no difference. Also those of a table that a value's type is from: that
     of typed text, of a second INSERT inside the statement.
     """
-    statement = getattr(getattr(context, "compiled", None), "statement", None)
-    options = context.execution_options if context is not None else {}
-    translated = options.get("schema_translate_map") or {}
+    statement = getattr(context.compiled, "statement", None)
+    translated = context.execution_options.get("schema_translate_map") or {}
     targets: dict[tuple[str | None, str], Target] = {}
 
     def add(table: Any) -> None:
-        names = frozenset(c.name for c in table.columns if _holds(c.type, dialect, store))
+        names = frozenset(c.name for c in table.columns if holds(c.type, dialect, store))
         if names:
             schema = translated.get(table.schema, table.schema)
             targets[table.schema, table.name] = Target(schema, table.name, names)
@@ -259,24 +250,24 @@ def _targets(
     return list(targets.values())
 
 
-def _holds(column_type: TypeEngine[Any], dialect: Dialect, store: str | None = None) -> bool:
-    """Say whether a column of this type holds references, to one store or to any.
+def _being_bound(error: BaseException) -> Compiled | None:
+    """Return the statement whose values were being bound when an error was raised.
 
-    So does one of an array or list of them, and of a type that has ours inside.
+    A listener is told its text only. To remember every statement beforehand would cost each.
     """
-    column_type = column_type.dialect_impl(dialect)
-    if isinstance(column_type, ReferenceType):
-        return store in {None, column_type.store}
-    inside: Any = getattr(column_type, "item_type", None)
-    if inside is None and isinstance(column_type, TypeDecorator):
-        inside = column_type.impl_instance
-    return inside is not None and _holds(inside, dialect, store)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, Compiled):
+                return value
+    return None
 
 
-def _without_payloads(params: Any, statement: Any, dialect: Dialect) -> Any:
+def _without_payloads(params: Any, compiled: Compiled | None, dialect: Dialect) -> Any:
     """Replace the values that may be artifacts by the names of their types."""
+    if compiled is None:  # it cannot be known which they are
+        return None
     types: dict[str, Any] = {}
-    for element in visitors.iterate(getattr(statement, "statement", statement)):
+    for element in visitors.iterate(cast("Any", compiled.statement)):
         if isinstance(element, BindParameter):
             types.setdefault(element.key, element.type)
         elif isinstance(element, Table):
@@ -295,4 +286,4 @@ def _without_payloads(params: Any, statement: Any, dialect: Dialect) -> Any:
 
 
 def _is_ours(column_type: Any, dialect: Dialect) -> bool:
-    return isinstance(column_type, DigestOf) or _holds(column_type, dialect)
+    return isinstance(column_type, DigestOf) or holds(column_type, dialect)

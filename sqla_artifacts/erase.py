@@ -39,8 +39,8 @@ from .collect import opened
 from .collect.caretaker import Found, blob_of
 from .collect.sql import ASK, CHANGE
 from .errors import BlobError
-from .lazy import Proxy
 from .location import key_of
+from .proxy import Proxy
 from .reference import DIGEST, Reference, as_reference
 from .verify.checks import paged
 from .verify.marking import suspend

@@ -19,23 +19,24 @@ to share between threads.
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, NamedTuple, TypeVar, cast
 
+from msgspec import Struct
+
 from .datatypes import Encoded
-from .errors import ArtifactError, NotStoredError, StoreError, UnknownDataTypeError
+from .errors import ArtifactError, InvalidReferenceError, UnknownDataTypeError
 from .payload import Payload, Spool
-from .reference import Reference, parse
+from .proxy import Proxy
 from .upload import is_upload
-from .window import Expected
+from .window import expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import timedelta
 
     from .datatypes import DataType
     from .payload import Stage
+    from .reference import Reference
     from .store import ArtifactStore
 
 T_co = TypeVar("T_co", covariant=True)
@@ -80,14 +81,15 @@ class Origin(NamedTuple):
         raise UnknownDataTypeError(msg)
 
     def decode(self, reference: Reference, text: str = "") -> Any:
-        """Fetch, verify and decode a value, along with those of the window that it is in.
+        """Fetch, verify and decode a value; with the values of other rows, where they come next.
 
-        ``text`` is the reference as the row holds it, perhaps an :class:`Expected`.
+        ``text`` is the reference as the row holds it, if there is a row that is being made.
         """
         with self.naming_column():
             datatype = self.datatype(reference)
-            if type(text) is Expected:
-                return datatype.decode(text.window.take(text))
+            data = expected(self.store, text) if text else None
+            if data is not None:
+                return datatype.decode(data)
             if datatype.load is None or reference.size <= Spool.LIMIT:
                 return datatype.decode(self.store.get(reference))
             with self.store.open_verified(reference) as fp:
@@ -110,112 +112,44 @@ class Origin(NamedTuple):
             raise
 
 
-class Proxy(ABC):
-    """What both proxies share: the reference, and where it came from."""
-
-    __slots__ = ("__weakref__", "_origin", "_text")
-
-    given: bool
-    """Whether the value was assigned, and did not come from a store."""
-
-    def __init__(self, origin: Origin | None, text: str | None) -> None:
-        self._origin = origin
-        self._text = text
-
-    def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Proxy) and self._text == other._text
-        return self is other or (self.stored and same)
-
-    def __hash__(self) -> int:  # a proxy may be a primary key
-        return hash(self._text) if self.stored else id(self)
-
-    def __lt__(self, other: Proxy) -> bool:  # a flush sorts rows by their primary keys
-        return self.reference < other.reference
-
-    @property
-    def stored(self) -> bool:
-        """Whether the value has a reference: it was read from a row, or has been flushed."""
-        return self._text is not None
-
-    @property
-    def store(self) -> ArtifactStore:
-        """The store that holds the value. Raises :class:`NotStoredError`."""
-        return self._stored[0].store
-
-    @property
-    def reference(self) -> Reference:
-        """The parsed reference; ``str()`` of it is what the row holds."""
-        return parse(self._stored[1])
-
-    @property
-    def digest(self) -> str:
-        """The digest of the stored bytes, 64 hexadecimal digits."""
-        return self.reference.digest
-
-    @property
-    def size(self) -> int:
-        """The size in bytes: of the encoded value, of the file, of all files of the tree."""
-        return self.reference.size
-
-    def url(self, *, expires: timedelta) -> str:
-        """Return a URL under which anybody can read the bytes until it expires.
-
-        Costs one request. Raises :class:`StoreError` for a directory, and in a store that gives
-        no URLs: buckets do.
-        """
-        with self._stored[0].naming_column():
-            presign = getattr(self.store.backend, "presign", None)
-            if presign is None or self.reference.kind == "tree":
-                what = f"the store {self.store.url}" if presign is None else "a directory"
-                msg = f"{what} has no URLs for reading: open() or unpack() it instead"
-                raise StoreError(msg)
-            signed: str = presign(self.store.stat(self.reference).key, expires)
-            return signed
-
-    @property
-    def _stored(self) -> tuple[Origin, str]:
-        if self._origin is None or self._text is None:
-            msg = "this value has not been flushed, so it is in no store: flush the session first"
-            raise NotStoredError(msg)
-        return self._origin, self._text
-
-    @abstractmethod
-    def unpack(self) -> Any:
-        """Return the value, fetched now."""
-
-    @abstractmethod
-    def restage(self, stage: Stage) -> tuple[Reference, Payload]:
-        """Prepare the value to be stored again, its bytes read only if need be."""
-
-    def settle(self, origin: Origin, text: str) -> None:
-        """Take the reference that a flush has made; what came from a store keeps its own."""
-        if self._text is None or self.given:
-            self._origin, self._text = origin, text
-
-
-class Lazy(Proxy, Generic[T_co]):
+class Lazy(Proxy, Struct, Generic[T_co], eq=False):
     """The proxy of one value of a ``LazyArtifact`` column."""
 
-    __slots__ = ("given", "x")
-
-    x: T_co | Empty
+    x: T_co | Empty = EMPTY
     """The value if it has been unpacked, else :data:`EMPTY`."""
 
-    def __init__(
-        self, value: T_co | Empty = EMPTY, *, origin: Origin | None = None, text: str | None = None
-    ) -> None:
-        super().__init__(origin, text)
-        self.x = value
-        self.given = value is not EMPTY
+    _origin: Origin | None = None
+    _text: str | None = None
+    _fetched: bool = False
 
     def __repr__(self) -> str:
-        about = "not flushed" if self._text is None else f"{self.reference.label} {self.size} bytes"
+        if self._text is None:
+            about = "not flushed"
+        else:
+            try:
+                reference = self.reference
+            except InvalidReferenceError:
+                about = "of no reference"
+            else:
+                about = f"{reference.label} {reference.size} bytes"
         return f"<Lazy {about} {'<EMPTY>' if self.x is EMPTY else 'unpacked'}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # not the fields, as a Struct has it
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._text is None:
             return (Lazy, (self.x,))
         return (_lazy, (self._origin, self._text))
+
+    def __copy__(self) -> Lazy[T_co]:
+        make, arguments = self.__reduce__()
+        return cast("Lazy[T_co]", make(*arguments))
+
+    @property
+    def given(self) -> bool:
+        """Whether the value was assigned, and did not come from a store."""
+        return self.x is not EMPTY and not self._fetched
 
     def unpack(self, *, mmap: bool = False) -> T_co:
         """Return the value, fetched, verified and decoded the first time it is asked for.
@@ -228,8 +162,9 @@ class Lazy(Proxy, Generic[T_co]):
         :class:`~sqla_artifacts.errors.DecodeError`.
         """
         if self.x is EMPTY:
-            origin, text = self._stored
-            self.x = (origin.decode_mapped if mmap else origin.decode)(parse(text))
+            reference, origin = self.reference, self._stored[0]
+            value = (origin.decode_mapped if mmap else origin.decode)(reference)
+            self.x, self._fetched = value, True
         return cast("T_co", self.x)
 
     async def aunpack(self) -> T_co:
@@ -247,7 +182,7 @@ class Lazy(Proxy, Generic[T_co]):
     def forget(self) -> None:
         """Let go of the unpacked value; the next :meth:`unpack` fetches it again."""
         if self._stored:  # else this raises: the value is nowhere else
-            self.x, self.given = EMPTY, False
+            self.x = EMPTY
 
     def restage(self, stage: Stage) -> tuple[Reference, Payload]:
         """Prepare the stored value to be stored again; it must not be a :attr:`given` one."""
@@ -272,10 +207,19 @@ class Lazy(Proxy, Generic[T_co]):
     @property
     def media_type(self) -> str | None:
         """The media type of the encoded bytes, if the datatype has one."""
-        origin, text = self._stored
+        reference, origin = self.reference, self._stored[0]
         with origin.naming_column():
-            return origin.datatype(parse(text)).media_type
+            return origin.datatype(reference).media_type
+
+
+class Loaded(Lazy[T_co], gc=False):
+    """The proxy of a value that came with a row: to the garbage collector, no more than a string.
+
+    A hundred thousand rows would otherwise keep it busy for longer than it takes to load them.
+    The price: a value that is unpacked, and then made to refer to its own proxy, or to the
+    instance that holds it, stays in memory until it is let go of with :meth:`Lazy.forget`.
+    """
 
 
 def _lazy(origin: Origin, text: str) -> Lazy[Any]:
-    return Lazy(origin=origin, text=text)
+    return Loaded(EMPTY, origin, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from contextvars import copy_context
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -12,9 +13,10 @@ from sqlalchemy import Column, Dialect, String, Text, TypeDecorator
 from .assignment import listen_to_assignments
 from .comparison import ReferenceComparator
 from .errors import ArtifactError, InvalidReferenceError, StoreWriteError
-from .lazy import Lazy, Origin, Proxy
+from .lazy import Lazy, Origin
 from .payload import Share, Stage
 from .pending import Pending, add_pending, pending_of, serves, set_aside, store_of, stores_of
+from .proxy import Proxy
 from .reference import Kind, Reference, parse
 from .validation import Candidate, check_media_type, check_size, patterns, validate
 from .window import Decoded
@@ -215,7 +217,7 @@ class ReferenceType(TypeDecorator[Any]):
             with self._naming_column():
                 reference = self._parsed(text)
             if off_loop:
-                load = partial(self._load, origin, reference, text)
+                load = partial(copy_context().run, self._load, origin, reference, text)
                 return origin.store.pool.call(load, is_async=True)
             return self._load(origin, reference, text)
 

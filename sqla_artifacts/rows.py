@@ -16,7 +16,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState
 
 from . import transfer
-from .lazy import Proxy
+from .proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from .checkout import check_out, open_member, unpack_to
 from .digest import verify
 from .errors import BlobNotFoundError
-from .lazy import Origin, Proxy
 from .payload import Payload
+from .proxy import Proxy
 from .source import Source, name_of, stage_source
 from .tree import Member, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .lazy import Origin
     from .payload import Stage
     from .reference import Reference
     from .store import ArtifactStore
@@ -39,7 +40,7 @@ class StoredPath(Proxy, os.PathLike[str]):
     An ``os.PathLike``: whatever wants a path gets that of the shared, read-only checkout.
     """
 
-    __slots__ = ("_source", "given")
+    __slots__ = ("__weakref__", "_origin", "_source", "_text")
 
     def __init__(
         self,
@@ -48,9 +49,9 @@ class StoredPath(Proxy, os.PathLike[str]):
         origin: Origin | None = None,
         text: str | None = None,
     ) -> None:
-        super().__init__(origin, text)
+        self._origin = origin
+        self._text = text
         self._source = source
-        self.given = source is not None
 
     def __repr__(self) -> str:
         about = "not flushed" if self._text is None else f"{self.reference.kind} {self.size} bytes"
@@ -63,6 +64,11 @@ class StoredPath(Proxy, os.PathLike[str]):
 
     def __fspath__(self) -> str:
         return os.fspath(self.unpack())
+
+    @property
+    def given(self) -> bool:
+        """Whether it was assigned, and did not come from a store."""
+        return self._source is not None
 
     @property
     def name(self) -> str:

@@ -16,13 +16,14 @@ and ``.reference`` are SQL expressions. An index on the digest serves the compar
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .archive import MAX_MEMBERS, MAX_SIZE, Archive
 from .datatypes import DataType, Encoded, resolve
 from .errors import ComparisonError
-from .lazy import Lazy, Origin
-from .reference import Reference, is_blob
+from .lazy import EMPTY, Lazy, Loaded, Origin
+from .reference import Reference
 from .reference_type import ReferenceType
 from .source import stage_source
 from .stored_path import StoredPath
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from .archive import ArchiveSource
     from .payload import Payload, Stage
     from .validation import Candidate
+
+# All that a row of a LazyArtifact column is asked: to parse it takes longer than to load it.
+_FIRST, _LAST = "&:blob:", "&:blob;"
 
 
 class Artifact(ReferenceType):
@@ -114,22 +118,22 @@ class LazyArtifact(Artifact):
     is_eager = False
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:
-        """Return what puts a reference into a proxy; most rows need no more than a look at it."""
+        """Return what puts a reference into a proxy, having looked at little more than its head."""
         checked = super().result_processor(dialect, coltype)
-        origin: Origin | None = None
+        make: Callable[[str], Lazy[Any]] | None = None
 
         def process(text: str | None) -> Any:
-            nonlocal origin
-            if text.__class__ is not str or not is_blob(text):
+            nonlocal make
+            if text.__class__ is not str or not _FIRST <= text < _LAST:
                 return checked(text)
-            if origin is None:
-                origin = self._origin(self._store(dialect))
-            return Lazy(origin=origin, text=text)
+            if make is None:
+                make = partial(Loaded, EMPTY, self._origin(self._store(dialect)))
+            return make(text)
 
         return process
 
     def _load(self, origin: Origin, reference: Reference, text: str) -> Lazy[Any]:
-        return Lazy(origin=origin, text=text)
+        return Loaded(EMPTY, origin, text)
 
     def assigned(self, value: Any) -> Any:
         """Put an assigned value into a proxy."""

@@ -1,19 +1,27 @@
 """Windows: payloads that are fetched together, because their references came together.
 
-The read hook (:mod:`.prefetch`) marks the references of a result's rows with the window that
-they are in. The column type that decodes one asks the window for its bytes, and the window
+The read hook (:mod:`.prefetch`) says which references are in the rows that SQLAlchemy is about
+to make, by :func:`expect`. The column type that decodes one asks for its bytes, and its window
 fetches those that will be asked for next along with it: as many as the store takes at once a
 few times over, and no more bytes than ``LIMIT``. So a result of any length is read in bounded
 memory, and a row that nobody looks at costs nothing.
+
+What is expected belongs to the task or thread that makes the rows. A reference says which bytes
+it stands for, so whoever asks for one that is expected for another's sake is given the right
+ones, and one that nobody expects is fetched by itself.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from .store import ArtifactStore
 
 LIMIT = 64 << 20
@@ -26,72 +34,77 @@ _LARGE = LIMIT // 4
 _BLOB = re.compile(r"&:blob:[0-9a-f]{64}:([0-9]{1,18}):")
 
 
-class Expected(str):
-    """A reference as a row holds it, and the window that it is in."""
-
-    __slots__ = ("window",)
-    window: Window
-
-    @classmethod
-    def of(cls, text: str, window: Window) -> Expected:
-        """Return the reference, marked."""
-        marked = cls(text)
-        marked.window = window
-        return marked
-
-
 class Decoded(str):
-    """A reference as a row holds it, and the value that it has been decoded to already."""
+    """What a row's cell held, and the value that it has been decoded to already."""
 
     __slots__ = ("value",)
     value: Any
 
     @classmethod
     def of(cls, text: str, value: Any) -> Decoded:
-        """Return the reference, with its value."""
+        """Return the text, with its value."""
         decoded = cls(text)
         decoded.value = value
         return decoded
 
 
 class Window:
-    """References in the order in which they will be asked for. Thread-safe."""
+    """References to one store, in the order in which they will be asked for. Thread-safe."""
 
-    def __init__(self, store: ArtifactStore, sizes: dict[str, int]) -> None:
+    def __init__(
+        self, store: ArtifactStore, cells: Iterable[object], before: Window | None = None
+    ) -> None:
         self._store = store
-        self._sizes = sizes
-        self._coming = list(sizes)
-        self._places = {text: place for place, text in enumerate(self._coming)}
-        self._fetched: dict[str, bytes | Exception] = {}
+        self._coming: list[Any] = [cell for cell in cells if cell.__class__ is str]
+        self._next = 0
+        self._places: dict[str, int] = {}
+        self._fetched: dict[str, bytes | Exception] = before._fetched if before else {}  # noqa: SLF001 (its own kind)
         self._lock = threading.Lock()
 
-    def take(self, text: str) -> bytes:
-        """Return a payload's bytes, verified. Raises what ``ArtifactStore.get`` does."""
-        with self._lock:
-            if text not in self._fetched:
-                self._fetch(self._places[text])
-            found = self._fetched[text]
+    def take(self, text: str) -> bytes | None:
+        """Return a payload's bytes, verified, or None if they are for its reader to fetch.
+
+        Raises what ``ArtifactStore.get`` does.
+        """
+        found = self._fetched.get(text)
+        if found is None:
+            with self._lock:
+                self._fetch(text)
+                found = self._fetched.get(text)
         if isinstance(found, Exception):
             raise found
         return found
 
-    def _fetch(self, place: int) -> None:
-        wanted: list[str] = []
-        total = 0
-        for text in self._coming[place : place + ROUNDS * self._store.pool.concurrency]:
-            total += self._sizes[text]
-            if wanted and total > LIMIT:
-                break
-            wanted.append(text)
+    def _fetch(self, text: str) -> None:
+        place = self._place(text)
+        if place is None or text in self._fetched or _size(text) is None:
+            return
         # What was fetched before has been decoded; a row that repeats it asks the store again,
         # which remembers what was read last.
-        self._fetched = {
-            text: found for text in wanted if (found := self._store.recent(text[7:71]))
-        }
-        missing = [text for text in wanted if text not in self._fetched]
-        self._fetched.update(
-            zip(missing, self._store.pool.each(self._attempt, missing), strict=True)
-        )
+        found: dict[str, bytes | Exception] = {}
+        missing: dict[str, None] = {}
+        total = 0
+        for each in self._coming[place : place + ROUNDS * self._store.pool.concurrency]:
+            if each not in found and each not in missing:
+                recent = self._store.recent(each[7:71])
+                if recent is not None:
+                    found[each] = recent
+                elif (size := _size(each)) is not None:
+                    total += size
+                    if missing and total > LIMIT:
+                        break
+                    missing[each] = None
+            place += 1
+        found.update(zip(missing, self._store.pool.each(self._attempt, missing), strict=True))
+        self._fetched, self._next = found, place
+
+    def _place(self, text: str) -> int | None:
+        if self._coming[self._next : self._next + 1] == [text]:
+            return self._next
+        if not self._places:  # they are not asked for in turn; of equal ones the first counts
+            places = range(len(self._coming) - 1, -1, -1)
+            self._places = dict(zip(reversed(self._coming), places, strict=True))
+        return self._places.get(text)
 
     def _attempt(self, text: str) -> bytes | Exception:
         try:
@@ -100,21 +113,35 @@ class Window:
             return error
 
 
-def together(store: ArtifactStore, texts: list[Any]) -> list[Any]:
-    """Return the items of one row's list, its references marked with a window of their own."""
-    sizes = {text: size for text in texts if (size := early(text)) is not None}
-    if not sizes or len(texts) <= 1 or store.pool.concurrency <= 1:
-        return texts
-    window = Window(store, sizes)
-    return [Expected.of(text, window) if text in sizes else text for text in texts]
+class Windows(dict["ArtifactStore", Window]):
+    """The windows of the rows that are being made, one for each store."""
+
+    __slots__ = ("__weakref__",)
 
 
-def early(text: object) -> int | None:
+_CURRENT: ContextVar[Callable[[], Windows | None]] = ContextVar(
+    "artifact_windows", default=lambda: None
+)
+
+
+def expect(windows: Windows) -> None:
+    """Have what these windows hold fetched together, as long as somebody keeps the windows."""
+    _CURRENT.set(weakref.ref(windows))
+
+
+def expected(store: ArtifactStore, text: str) -> bytes | None:
+    """Return the bytes of a payload that is expected, or None; see :meth:`Window.take`."""
+    windows = _CURRENT.get()()
+    window = windows and windows.get(store)
+    return window.take(text) if window else None
+
+
+def _size(text: str) -> int | None:
     """Return the size of what a row's cell refers to, if it belongs into a window.
 
     A large payload does not: it is streamed, if its datatype can do that.
     """
-    match = _BLOB.match(text) if isinstance(text, str) else None
+    match = _BLOB.match(text)
     if match is None or (size := int(match[1])) > _LARGE:
         return None
     return size

@@ -14,6 +14,7 @@ from sqla_artifacts import (
     Artifact,
     ArtifactStore,
     FileDir,
+    Lazy,
     LazyArtifact,
     LazyMapped,
     PathMapped,
@@ -121,3 +122,8 @@ def statements_of(engine):
 
     event.listen(engine, "before_cursor_execute", note)
     return seen
+
+
+def kind_of(value):
+    """The type of a value; of a proxy that was loaded as well, `Lazy`."""
+    return Lazy if isinstance(value, Lazy) else type(value)

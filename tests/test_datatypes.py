@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqla_artifacts import Artifact, DataType, FileDir, Lazy, LazyArtifact
+from sqla_artifacts import EMPTY, Artifact, DataType, FileDir, LazyArtifact
 from sqla_artifacts.datatypes import BUILTIN, resolve
 from sqla_artifacts.errors import DecodeError, InvalidValueError, UnknownDataTypeError
-from sqla_artifacts.lazy import Origin
+from sqla_artifacts.lazy import Loaded, Origin
 from sqla_artifacts.payload import Spool, Stage, StagedFile
 from sqla_artifacts.reference import Reference
 
@@ -257,6 +257,6 @@ def test_a_proxy_of_a_datatype_of_ones_own_is_pickled(tmp_path):
     payload = SCALED.encode(5, store.stage)
     store.put([(payload, 0)])
     reference = Reference("blob", payload.digest, payload.size, SCALED.identifier)
-    proxy = Lazy(origin=Origin(store, (SCALED,), "t.c"), text=str(reference))
+    proxy = Loaded(EMPTY, Origin(store, (SCALED,), "t.c"), str(reference))
     assert pickle.loads(pickle.dumps(proxy)).unpack() == 5
     assert proxy.media_type == "x/y"

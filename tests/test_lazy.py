@@ -1,16 +1,19 @@
 """`Lazy`: a value that stays in the store until it is asked for."""
 
 import asyncio
+import gc
 import pickle
 import threading
+import weakref
+from copy import copy
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from sqla_artifacts import EMPTY, Lazy, aunpack, unpack
-from sqla_artifacts.errors import BlobNotFoundError, NotStoredError
+from sqla_artifacts.errors import BlobNotFoundError, InvalidReferenceError, NotStoredError
 
 from .models import counting, set_up
 
@@ -124,6 +127,48 @@ def test_what_is_not_flushed_has_no_reference():
         with pytest.raises(NotStoredError, match="flush"):
             ask()
     assert proxy.unpack() == "value"
+
+
+def test_what_is_no_reference_is_found_by_whoever_uses_it(engine, saved):
+    sample, store = saved
+    backend = counting(store)
+    with Session(engine) as session:
+        session.execute(text("UPDATE sample SET model = '&:blob:elsewhere:1:pickle'"))
+        model = session.scalars(select(sample.model)).one()
+    assert "of no reference" in repr(model)
+    for use in (model.unpack, model.open, lambda: model.size):
+        with pytest.raises(InvalidReferenceError, match=r"^sample\.model: "):
+            use()
+    assert model.x is EMPTY
+    assert backend.calls == []
+
+
+def test_a_copy_is_as_if_it_had_just_been_loaded(engine, saved):
+    sample, _ = saved
+    with Session(engine) as session:
+        model = session.scalars(select(sample.model)).one()
+    model.unpack()
+    assert copy(model) == model
+    assert copy(model).x is EMPTY
+    assert not copy(model).given
+    assert copy(Lazy([1])).given
+
+
+class Model:
+    """What may refer to the row that holds it."""
+
+
+def test_the_garbage_collector_sees_what_was_assigned_and_not_what_was_loaded(engine, saved):
+    sample, _ = saved
+    with Session(engine) as session:
+        row = session.execute(select(sample.id, sample.model)).one()
+        gc.collect()
+        assert not gc.is_tracked(row.model)
+    model = Model()
+    model.row, gone = sample(model=model), weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_blob_that_is_gone_names_the_column(engine, saved):

@@ -184,7 +184,7 @@ class _Run:
             report.strays = collector.sweep()
         self._done("sweep", report.strays)
         due = collector.due(retention)
-        with contextlib.closing(collector.delete(retention)) as deletions:  # not broken off and open
+        with contextlib.closing(collector.delete(retention)) as deletions:
             for deleted in deletions:
                 report.deleted += deleted
                 self._done("delete", report.deleted, due.size)

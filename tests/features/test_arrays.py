@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from sqla_artifacts import Artifact, FileDir, Lazy, LazyArtifact, StoredPath, unpack
 from sqla_artifacts.errors import ComparisonError
-from tests.models import counting
+from tests.models import counting, kind_of
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 array = pytest.mark.feature("ARRAY", group="Arrays and lists", only="postgresql")
@@ -64,7 +64,7 @@ def test_arrays_of_two_dimensions(session, record, row):
     np.testing.assert_equal(row.images, [[np.arange(3), np.zeros(2)]])
     row.images = [[np.arange(3) + 1, np.zeros(2)]]
     row.grid = [[row.grid[0][0], "x"]]
-    assert [type(note) for note in row.grid[0]] == [Lazy, Lazy]
+    assert [kind_of(note) for note in row.grid[0]] == [Lazy, Lazy]
     session.commit()
     assert unpack(row.grid) == [["a", "x"]]
     assert row.images[0][0].tolist() == [1, 2, 3]

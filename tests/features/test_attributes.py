@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 )
 
 from sqla_artifacts import Artifact, FileDir, Lazy, LazyArtifact, LazyMapped, StoredPath
-from tests.models import statements_of
+from tests.models import kind_of, statements_of
 
 from .record import COLUMNS, OTHERS, TYPES, VALUES, make_base, make_record, plain
 
@@ -45,7 +45,7 @@ def test_a_deferred_column_is_loaded_when_it_is_asked_for(engine, sessions, colu
     new = sessions(Record.metadata)
     with new.begin() as session:
         made = Record(late=VALUES[column])
-        assert type(made.late) in {bytes, Lazy, StoredPath}
+        assert kind_of(made.late) in {bytes, Lazy, StoredPath}
         session.add(made)
     with new() as session:
         found = session.scalars(select(Record)).one()
@@ -223,7 +223,7 @@ def test_a_composite_of_artifacts_and_a_plain_column(sessions):
         found = session.get_one(Record, 1)
         picture = found.picture
         assert (picture.title, picture.pixels) == ("first", b"1")
-        assert (type(picture.caption), type(picture.source)) == (Lazy, StoredPath)
+        assert (kind_of(picture.caption), kind_of(picture.source)) == (Lazy, StoredPath)
         assert (plain(picture.caption), plain(picture.source)) == ("one", ("1.txt", b"one"))
         assert session.scalars(select(Record).where(Record.picture == picture)).all() == [found]
         found.picture = replace(picture, pixels=b"2", caption="two")

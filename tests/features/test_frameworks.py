@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 from sqla_artifacts import Artifact, FileDir, Lazy, LazyArtifact, LazyMapped, PathMapped, StoredPath
 from sqla_artifacts.errors import NotAttachedError
-from tests.models import make_store
+from tests.models import kind_of, make_store
 
 feature = pytest.mark.feature
 
@@ -54,7 +54,7 @@ def test_a_sqlmodel_round_trip(engine, sessions):
         assert made.note == "a note"
         session.add_all([made, record(image=IMAGE + 1)])
         session.commit()
-        assert (type(made.note), type(made.run)) == (Lazy, StoredPath)
+        assert (kind_of(made.note), kind_of(made.run)) == (Lazy, StoredPath)
     with sqlmodel.Session(engine) as session:
         found = session.exec(sqlmodel.select(record).where(record.image == IMAGE)).one()
         np.testing.assert_array_equal(found.image, IMAGE)
@@ -97,7 +97,7 @@ def test_sqlmodel_validates_fields_and_reads_rows_into_other_models(engine, sess
         found = session.exec(sqlmodel.select(record)).one()
         assert Public.model_validate(found).model_dump() == {"name": "one", "note": "a note"}
         again = record.model_validate(found.model_dump(exclude={"id"}))
-        assert type(again.note) is Lazy
+        assert kind_of(again.note) is Lazy
         session.add(again)
         session.commit()
         assert again.note.unpack() == "a note"

@@ -19,7 +19,7 @@ from sqla_artifacts.assignment import _configured
 from sqla_artifacts.errors import InvalidValueError, SourceError
 from sqla_artifacts.ledger import Blob, Column
 from sqla_artifacts.reference import parse
-from tests.models import Natural, counting, staged, statements_of
+from tests.models import Natural, counting, kind_of, staged, statements_of
 
 COLUMNS = ("images", "notes", "files")
 IMAGES = [np.arange(3), None, np.zeros((2, 2))]
@@ -183,7 +183,7 @@ def test_items_are_proxies_from_the_moment_of_assignment(session, world, row):
     new = world.record(notes=names, short=names, files=[("f", b"f")])
     row.notes = [old, "c"]
     for values in (new.notes, new.short, new.files, row.notes):
-        assert {type(value) for value in values} <= {Lazy, StoredPath, type(None)}
+        assert {kind_of(value) for value in values} <= {Lazy, StoredPath, type(None)}
     assert names[0] == "a"
     assert new.short[2] is names[2]
     assert row.notes[0] is old
@@ -201,7 +201,7 @@ def test_a_mutable_list_tells_of_changes_whoever_listens_first(session, late):
     session.flush()
     for note in ("b", "c"):
         row.notes.append(note)
-        assert {type(note) for note in row.notes} == {Lazy}
+        assert {kind_of(note) for note in row.notes} == {Lazy}
         session.commit()
     assert plain(row.notes) == ["a", "b", "c"]
 
@@ -230,7 +230,7 @@ def test_changes_in_place_are_seen_in_a_mutable_list(session, row):
         change(model)
         change(row.notes)
         assert row.notes is held_list
-        assert {type(value) for value in row.notes} <= {Lazy, type(None)}, how
+        assert {kind_of(value) for value in row.notes} <= {Lazy, type(None)}, how
         assert plain(row.notes) == model
         session.flush()
         assert all(value is None or value.stored for value in row.notes), how
@@ -247,7 +247,7 @@ def test_changes_in_place_of_a_plain_list_are_not_seen(session, row):
     row.short.append("c")
     assert not changes(session)
     flag_modified(row, "short")
-    assert [type(value) for value in row.short] == [Lazy] * 3
+    assert [kind_of(value) for value in row.short] == [Lazy] * 3
     assert changes(session)
     session.commit()
     assert plain(row.short) == ["a", "b", "c"]

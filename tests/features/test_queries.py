@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Bundle, Mapped, aliased, mapped_column
 
 from sqla_artifacts import Artifact, Lazy, StoredPath, aunpack, unpack
+from tests.models import kind_of
 
 from .record import make_record, plain
 
@@ -40,7 +41,7 @@ def session(sessions, record):
 def test_what_a_select_may_ask_for(session, record):
     query = select(record.note, record.run).where(record.id == 2)
     note, run = session.execute(query).one()
-    assert (type(note), type(run), note.unpack(), run.open().read()) == (
+    assert (kind_of(note), kind_of(run), note.unpack(), run.open().read()) == (
         Lazy,
         StoredPath,
         "note 2",

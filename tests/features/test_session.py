@@ -30,7 +30,7 @@ from sqla_artifacts import (
     PathMapped,
     StoredPath,
 )
-from tests.models import counting, statements_of
+from tests.models import counting, kind_of, statements_of
 
 ROOT = Path(__file__).parents[2]
 IMAGE = np.arange(4)
@@ -112,7 +112,7 @@ def test_merging_a_detached_row_uploads_nothing(start, store, detached):
 def test_merging_a_new_object_with_the_same_key(start, detached):
     with start() as session:
         merged = session.merge(Record(id=1, note="new", run=("b", b"b"), notes=["x", "y"]))
-        assert (type(merged.note), type(merged.run)) == (Lazy, StoredPath)
+        assert (kind_of(merged.note), kind_of(merged.run)) == (Lazy, StoredPath)
         session.commit()
         assert (merged.note.unpack(), merged.run.name) == ("new", "b")
         assert [note.unpack() for note in merged.notes] == ["x", "y"]
@@ -256,7 +256,7 @@ def test_active_history_loads_the_old_proxy(session, row):
     row.note, row.active = "new", "new"
     assert inspect(row).attrs.note.history.deleted == ()
     (old,) = inspect(row).attrs.active.history.deleted
-    assert (type(old), old.unpack()) == (Lazy, "active")
+    assert (kind_of(old), old.unpack()) == (Lazy, "active")
 
 
 @feature("`make_transient` and `expunge`")

@@ -20,6 +20,7 @@ from sqlalchemy.ext.automap import automap_base
 from sqlalchemy.orm import Session, registry
 
 from sqla_artifacts import Artifact, FileDir, Lazy, LazyArtifact, StoredPath
+from tests.models import kind_of
 
 from .record import OTHERS, TYPES, VALUES, make_record, values_of
 
@@ -46,7 +47,7 @@ def test_an_imperative_mapping(sessions):
     new = sessions(mapper_registry.metadata)
     with new() as session:
         made = Record(data=VALUES["data"], other_name=VALUES["note"], run=VALUES["run"])
-        assert (type(made.other_name), type(made.run)) == (Lazy, StoredPath)
+        assert (kind_of(made.other_name), kind_of(made.run)) == (Lazy, StoredPath)
         session.add(made)
         session.commit()
         where = Record.other_name == VALUES["note"]
@@ -77,7 +78,7 @@ def test_a_core_table(engine, store):
     with engine.begin() as connection:
         rows = connection.execute(select(table).order_by(table.c.id)).all()
         assert [values_of(row) for row in (rows[0], rows[1], rows[3])] == [VALUES, OTHERS, VALUES]
-        assert type(rows[0].note) is Lazy
+        assert kind_of(rows[0].note) is Lazy
         for name, value in VALUES.items():
             query = select(table.c.id).where(table.c[name] == value).order_by(table.c.id)
             assert connection.scalars(query).all() == [1, 4]
@@ -179,6 +180,6 @@ def test_automap_classes(engine, there):
         assert values_of(found) == VALUES
         for name, value in OTHERS.items():
             setattr(found, name, value)
-        assert type(found.note) is Lazy
+        assert kind_of(found.note) is Lazy
         session.commit()
         assert values_of(session.scalars(select(Record)).one()) == OTHERS
