@@ -2,7 +2,8 @@
 
 What they say differently is in :data:`POSTGRESQL` and :data:`SQLITE`. ``{asked}`` is a batch of
 rows ``(digest, number, size)`` that the
-collector brings along, the number a generation or a doom, ``{references}`` the SELECT of
+collector brings along, the number a generation or a doom. It comes first in a join: SQLite, which
+would rather begin with the ledger where nobody ran ANALYZE, is told so. ``{references}`` is the SELECT of
 :mod:`~sqla_artifacts.inventory`, and ``{old}`` the condition that every transaction is over that
 may have seen a doomed blob without its doom.
 """
@@ -14,6 +15,7 @@ POSTGRESQL = {
         "unnest(CAST(:digests AS text[]), CAST(:numbers AS bigint[]), CAST(:sizes AS bigint[])) "
         "AS asked (digest, number, size)"
     ),
+    "join": "JOIN",
     "lock": "ORDER BY blob.digest FOR NO KEY UPDATE OF blob SKIP LOCKED",
     "wait": "ORDER BY blob.digest FOR NO KEY UPDATE OF blob",
     "now": "now()",
@@ -33,6 +35,7 @@ SQLITE = {
         "(SELECT json_extract(value, '$[0]') AS digest, json_extract(value, '$[1]') AS number, "
         "json_extract(value, '$[2]') AS size FROM json_each(:asked)) AS asked"
     ),
+    "join": "CROSS JOIN",
     "lock": "",
     "wait": "",
     "now": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
@@ -146,15 +149,16 @@ CHANGE = {
         WHERE store = :store AND doom IS NOT NULL
         """,
     "lock_unmarked": """
-        SELECT asked.digest, asked.number, asked.size FROM {ledger}.artifact_blob AS blob
-        JOIN {asked} ON blob.digest = asked.digest
-        WHERE blob.store = :store AND blob.state <> 'gone' AND blob.horizon IS NULL {lock}
+        SELECT asked.digest, asked.number, asked.size FROM {asked}
+        {join} {ledger}.artifact_blob AS blob
+            ON blob.store = :store AND blob.digest = asked.digest
+        WHERE blob.state <> 'gone' AND blob.horizon IS NULL {lock}
         """,
     "mark": """
         UPDATE {ledger}.artifact_blob AS blob
         SET doom = :token, horizon = {stamped}, doomed_at = {now}
-        FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-            AND blob.state <> 'gone' AND blob.horizon IS NULL
+        WHERE store = :store AND digest IN (SELECT asked.digest FROM {asked})
+            AND state <> 'gone' AND horizon IS NULL
         RETURNING {returned}
         """,
     "lock_unstamped": """
@@ -166,20 +170,21 @@ CHANGE = {
     "stamp": """
         UPDATE {ledger}.artifact_blob AS blob
         SET horizon = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
-        FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-            AND blob.doom = :token AND blob.horizon IS NULL
+        WHERE store = :store AND digest IN (SELECT asked.digest FROM {asked})
+            AND doom = :token AND horizon IS NULL
         """,
     # The doom is the one that was seen with the references: nobody lifted it since.
     "lock_doomed": """
-        SELECT asked.digest, asked.number, asked.size FROM {ledger}.artifact_blob AS blob
-        JOIN {asked} ON blob.digest = asked.digest AND blob.doom = asked.number
-        WHERE blob.store = :store AND blob.state <> 'gone' {lock}
+        SELECT asked.digest, asked.number, asked.size FROM {asked}
+        {join} {ledger}.artifact_blob AS blob
+            ON blob.store = :store AND blob.digest = asked.digest AND blob.doom = asked.number
+        WHERE blob.state <> 'gone' {lock}
         """,
     "take": """
         UPDATE {ledger}.artifact_blob AS blob
         SET state = 'gone', doom = NULL, horizon = NULL, doomed_at = NULL
-        FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-            AND blob.doom = asked.number AND blob.state <> 'gone'
+        WHERE store = :store AND state <> 'gone'
+            AND (digest, doom) IN (SELECT asked.digest, asked.number FROM {asked})
         RETURNING {returned}
         """,
     "trash": """
@@ -190,8 +195,8 @@ CHANGE = {
     "spare": """
         UPDATE {ledger}.artifact_blob AS blob
         SET doom = NULL, horizon = NULL, doomed_at = NULL
-        FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-            AND blob.doom = asked.number
+        WHERE store = :store
+            AND (digest, doom) IN (SELECT asked.digest, asked.number FROM {asked})
         RETURNING {returned}
         """,
     # The generation of a key that is there is never given to a writer.
@@ -203,9 +208,10 @@ CHANGE = {
         WHERE blob.state = 'gone' AND blob.generation < excluded.generation
         """,
     "lock_gone": """
-        SELECT asked.digest, asked.number, asked.size FROM {ledger}.artifact_blob AS blob
-        JOIN {asked} ON blob.digest = asked.digest AND blob.generation = asked.number
-        WHERE blob.store = :store AND blob.state = 'gone' {wait}
+        SELECT asked.digest, asked.number, asked.size FROM {asked}
+        {join} {ledger}.artifact_blob AS blob
+            ON blob.store = :store AND blob.digest = asked.digest AND blob.generation = asked.number
+        WHERE blob.state = 'gone' {wait}
         """,
     "unlink": """
         DELETE FROM {ledger}.artifact_edge

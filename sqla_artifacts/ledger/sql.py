@@ -88,7 +88,7 @@ POSTGRESQL = {
 }
 
 SQLITE = {
-    "lock": "UPDATE {ledger}.artifact_blob SET digest = digest WHERE digest = ''",
+    "lock": "UPDATE {ledger}.artifact_blob SET digest = digest WHERE store = '' AND digest = ''",
     "identity": "SELECT id FROM {ledger}.artifact_ledger",
     # A temporary table hides the one that it is named like.
     "relation": """

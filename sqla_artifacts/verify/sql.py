@@ -22,7 +22,7 @@ INCOMPLETE = """
 
 STILL = """
     SELECT asked.digest, asked.number, asked.size FROM {asked}
-    JOIN {ledger}.artifact_blob AS blob ON blob.store = :store
+    {join} {ledger}.artifact_blob AS blob ON blob.store = :store
         AND blob.digest = asked.digest AND blob.generation = asked.number AND blob.state = 'live'
     """
 
@@ -65,16 +65,17 @@ COLUMNS = """
 # -- marking ---------------------------------------------------------------------------------------
 
 LOCK_LIVE = """
-    SELECT asked.digest, asked.number, asked.size FROM {ledger}.artifact_blob AS blob
-    JOIN {asked} ON blob.digest = asked.digest AND blob.generation = asked.number
-    WHERE blob.store = :store AND blob.state = 'live' {wait}
+    SELECT asked.digest, asked.number, asked.size FROM {asked}
+    {join} {ledger}.artifact_blob AS blob
+        ON blob.store = :store AND blob.digest = asked.digest AND blob.generation = asked.number
+    WHERE blob.state = 'live' {wait}
     """
 
 CONDEMN = """
     UPDATE {ledger}.artifact_blob AS blob
     SET state = 'gone', doom = NULL, horizon = NULL, doomed_at = NULL
-    FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-        AND blob.generation = asked.number AND blob.state = 'live'
+    WHERE store = :store AND state = 'live'
+        AND (digest, generation) IN (SELECT asked.digest, asked.number FROM {asked})
     RETURNING {returned}
     """
 
@@ -93,8 +94,8 @@ LOCK_TREES = """
 
 SUSPEND = """
     UPDATE {ledger}.artifact_blob AS blob SET state = 'pending'
-    FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-        AND blob.generation = asked.number AND blob.state = 'live'
+    WHERE store = :store AND state = 'live'
+        AND (digest, generation) IN (SELECT asked.digest, asked.number FROM {asked})
     RETURNING {returned}
     """
 
@@ -102,7 +103,7 @@ SUSPEND = """
 
 KNOWN = """
     SELECT blob.digest, blob.generation, CASE blob.state WHEN 'live' THEN blob.size ELSE -1 END
-    FROM {asked} JOIN {ledger}.artifact_blob AS blob
+    FROM {asked} {join} {ledger}.artifact_blob AS blob
         ON blob.store = :store AND blob.digest = asked.digest
     """
 
@@ -149,7 +150,7 @@ LOCK_ANY = """
 TAKE_ANY = """
     UPDATE {ledger}.artifact_blob AS blob
     SET state = 'gone', doom = NULL, horizon = NULL, doomed_at = NULL
-    FROM {asked} WHERE blob.store = :store AND blob.digest = asked.digest
-        AND blob.generation = asked.number
+    WHERE store = :store
+        AND (digest, generation) IN (SELECT asked.digest, asked.number FROM {asked})
     RETURNING {returned}
     """

@@ -239,9 +239,8 @@ class ForgetsRows(DeletesByTrash):
 
     def text(self, sql):
         if sql == CHANGE["take"]:
-            sql = sql.replace("UPDATE", "DELETE FROM").replace("FROM {asked}", "USING {asked}")
-            before, _, after = sql.partition("SET state")
-            sql = before + after[after.index("USING") :]
+            before, _, after = sql.replace("UPDATE", "DELETE FROM").partition("SET state")
+            sql = before + after[after.index("WHERE") :]
         return super().text(sql)
 
 

@@ -30,7 +30,8 @@ def no_last_look():
 def doom_not_compared():
     """What was doomed when the collector looked is taken, whatever was said of it since."""
     _replaced(collecting.CHANGE, "lock_doomed", "AND blob.doom = asked.number", "")
-    _replaced(collecting.CHANGE, "take", "AND blob.doom = asked.number", "")
+    same = "(digest, doom) IN (SELECT asked.digest, asked.number"
+    _replaced(collecting.CHANGE, "take", same, "digest IN (SELECT asked.digest")
 
 
 def doom_not_lifted():
