@@ -19,7 +19,7 @@ from .digest import CHUNK, Algorithm, hasher
 from .durable import start_writeback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -35,26 +35,35 @@ _NOT_THESE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUP
 
 
 def copy_and_hash(
-    source: int, target: int, algorithm: Algorithm, *, fast: bool = True
+    source: int,
+    target: int,
+    algorithm: Algorithm,
+    *,
+    fast: bool = True,
+    copied: Callable[[int], object] = lambda _: None,
 ) -> tuple[str, int]:
     """Copy ``source`` to ``target`` (descriptors), and return digest and size of the copy.
 
     All of the source is copied, wherever its file position is, to the start of the target, which is
     empty and open for reading, too. A source that grows while it is copied is followed no
-    further than it takes for the returned size to tell. Memory is bounded.
+    further than it takes for the returned size to tell. Memory is bounded. ``copied`` is told of
+    every step how many bytes it was. Of a sparse file the fast way copies no holes.
     """
     size = 0
     expected = os.fstat(source).st_size
     if fast and expected >= _FOLLOW_FROM and hasattr(os, "preadv"):
         with _Follower(target, algorithm) as follower:
-            for size in _copied(source, target, expected):
-                follower.reached(size)
+            for reached in _copied(source, target, expected):
+                follower.reached(reached)
+                copied(reached - size)
+                size = reached
         return follower.hexdigest(), size
     digest = hasher(algorithm)
     for data in _chunks(source, 0, expected):
         write(target, data, size)
         digest.update(data)
         size += len(data)
+        copied(len(data))
     return digest.hexdigest(), size
 
 
@@ -83,9 +92,21 @@ def _copied(source: int, target: int, expected: int, *, fast: bool = True) -> It
 
 def _copied_by_kernel(source: int, target: int, expected: int) -> Iterator[int]:
     size = 0
+    is_sparse = hasattr(os, "SEEK_HOLE") and os.fstat(source).st_blocks * 512 < expected
+    hole, data = (0, 0) if is_sparse else (expected, expected)
     while size <= expected:
+        if is_sparse and data <= size < expected:
+            hole, data = _next_hole(source, size, expected)
+        if hole <= size < data:
+            # No further at a time than a copy would go, for those who follow.
+            size = min(size + _STEP, data)
+            os.ftruncate(target, size)
+            yield size
+            continue
+        # Past the end, too: it may have grown.
+        wanted = hole - size if size < hole < data else _STEP
         try:
-            count = os.copy_file_range(source, target, _STEP, size, size)
+            count = os.copy_file_range(source, target, min(_STEP, wanted), size, size)
         except OSError as error:
             if error.errno in _NOT_THESE:
                 return
@@ -95,6 +116,28 @@ def _copied_by_kernel(source: int, target: int, expected: int) -> Iterator[int]:
         start_writeback(target, size, count)
         size += count
         yield size
+
+
+def _next_hole(source: int, offset: int, size: int) -> tuple[int, int]:
+    """Return where, from an offset on, a file has no blocks, and where it has some again.
+
+    Both are ``size``, that of the file, if there is no such place.
+    """
+    position = os.lseek(source, 0, os.SEEK_CUR)
+    try:
+        hole = _sought(source, offset, os.SEEK_HOLE, size)
+        return hole, _sought(source, hole, os.SEEK_DATA, size) if hole < size else size
+    finally:
+        os.lseek(source, position, os.SEEK_SET)
+
+
+def _sought(source: int, offset: int, what: int, size: int) -> int:
+    try:
+        return min(os.lseek(source, offset, what), size)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # there is none, or the file has been cut
+            raise
+        return size
 
 
 def _chunks(source: int, offset: int, expected: int) -> Iterator[bytes]:

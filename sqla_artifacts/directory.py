@@ -8,6 +8,9 @@ It is read in one pass, in member order. The bytes that are staged are those who
 listed, whatever happens to the directory meanwhile; a file that changes while it is read, or
 a directory that changes while it or anything below it is, is refused as far as sizes and
 times show it.
+
+With a stat cache (see :mod:`.stat_cache`) a file that has not changed since it was last read is
+not read again, unless its bytes turn out not to be in the store.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING
 
-from .digest import Hasher, digest_of, hasher
-from .errors import InvalidTreeError, SourceError
-from .folder import DESCRIPTORS, Folder
+from .contents import Contents, naming, open_file, read_file, refuse_changed, refuse_unreadable
+from .digest import digest_of
+from .errors import InvalidTreeError
+from .folder import DESCRIPTORS
 from .member import (
     PACKED_BELOW,
     Member,
@@ -28,22 +33,21 @@ from .member import (
     check_length,
     check_name,
     check_target,
-    closes_after,
-    closes_before,
     encode,
 )
+from .packing import Draft
 from .payload import Payload
-from .tree import Manifest, Part
+from .reference import NAME_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .payload import Stage, StagedFile
+    from .folder import Folder
+    from .payload import Stage
+    from .stat_cache import Directory, Sightings
 
 # Set-id and sticky bits are not for others to set.
 _MODE = 0o777
-# A FIFO that has taken a file's place must not hang the one who opens it.
-_READ: int = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,81 +66,22 @@ def stage_directory(
     read or is seen to change, and :class:`InvalidTreeError` for what no tree can hold:
     sockets, FIFOs, devices, links that may lead out of the tree.
 
-    In memory are the members, and the content of one file of less than 1 MiB.
+    Costs an open, a read and two looks at its status for each file, and that all bytes are hashed,
+    those of packed files twice. In memory are the members, and 1 MiB of content.
     """
-    root = os.fspath(path)
-    with _naming(root):
-        folder = Folder(root, descriptors=descriptors)
-    with folder, contextlib.closing(_Draft(stage)) as draft:
-        for member in _walk(folder):
-            if member.kind == "file":
-                _add_file(draft, folder, member.path)
-            else:
-                draft.members.append(member)
-        return draft.finish()
-
-
-class _Draft:
-    """A tree whose members are still coming in."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.members: list[Member] = []
-        self._total = 0
-        self._packs: list[Part] = []
-        self._parts: dict[str, Payload] = {}
-        self._pack: tuple[BinaryIO, StagedFile, Hasher] | None = None
-        self._pack_size = 0
-        self._pack_open = contextlib.ExitStack()
-
-    def add_large(self, path: str, mode: int, payload: Payload) -> None:
-        """Take a file that is a blob of its own."""
-        self._parts.setdefault(payload.digest, payload)
-        self._add(Member(path, "file", mode, payload.size, payload.digest))
-
-    def add_small(self, path: str, mode: int, data: bytes) -> None:
-        """Take a file that is empty, or lies in a pack."""
-        size, digest = len(data), digest_of(data, self.stage.algorithm)
-        self._add(Member(path, "file", mode, size, digest))
-        if not size:
-            return
-        if closes_before(self._pack_size, size):
-            self._end_pack()
-        if self._pack is None:
-            fp, staged = self._pack_open.enter_context(self.stage.file())
-            self._pack = fp, staged, hasher(self.stage.algorithm)
-        self._pack[0].write(data)
-        self._pack[2].update(data)
-        self._pack_size += size
-        if closes_after(size, digest):
-            self._end_pack()
-
-    def finish(self) -> TreePayload:
-        """Return the tree's payload."""
-        self._end_pack()
-        manifest = Manifest(tuple(self.members), tuple(self._packs))
-        payload = self.stage.data(manifest.format())
-        parts = tuple(self._parts.values())
-        return TreePayload(payload.digest, payload.size, payload.content, parts, manifest.size)
-
-    def close(self) -> None:
-        """Drop a pack that has not been ended."""
-        self._pack_open.close()
-
-    def _add(self, member: Member) -> None:
-        self.members.append(member)
-        self._total += member.size
-        self.stage.check_size(self._total)
-
-    def _end_pack(self) -> None:
-        if self._pack is None:
-            return
-        _, staged, hashed = self._pack
-        self._pack_open.close()
-        payload = Payload(hashed.hexdigest(), self._pack_size, staged)
-        self._parts.setdefault(payload.digest, payload)
-        self._packs.append(Part(payload.digest, payload.size))
-        self._pack, self._pack_size = None, 0
+    contents = Contents(os.fspath(path), stage, descriptors=descriptors)
+    stage.expect(None)
+    with contextlib.ExitStack() as opened:
+        folder = opened.enter_context(contents.folder())
+        seen = None
+        if stage.stat_cache is not None:
+            seen = opened.enter_context(stage.stat_cache.session(stage.algorithm))
+        draft = Draft(stage, partial(contents.read, folder), contents.pack, seen)
+        opened.enter_context(contextlib.closing(draft))
+        _Walk(contents, folder, draft, seen).run()
+        manifest, parts = draft.finish()
+        data = manifest.format()
+    return TreePayload(digest_of(data, stage.algorithm), len(data), data, parts, manifest.size)
 
 
 @dataclass(frozen=True)
@@ -146,103 +91,134 @@ class _Level:
     path: str
     status: os.stat_result
     entries: Iterator[tuple[str, MemberKind | None]]
-
-    @property
-    def member(self) -> Member:
-        return Member(self.path, "directory", self.status.st_mode & _MODE)
+    seen: Directory | None
 
 
-def _walk(folder: Folder) -> Iterator[Member]:
-    """Return all members in order; of a file, only its path."""
-    levels = [_level(folder, ".")]
-    yield levels[0].member
-    while levels:
-        above = levels[-1]
-        name, kind = next(above.entries, ("", None))
-        if not name:
-            shown = folder.show(above.path)
-            with _naming(shown):
-                after = folder.stat(above.path)
-            if _state(after) != _state(above.status):
-                _refuse_changed(shown)
-            levels.pop()
-            continue
-        path = name if above.path == "." else f"{above.path}/{name}"
-        with _naming(folder.show(path)):
-            raw = encode(path)
-            check_name(encode(name))
-            check_length(raw)
-            if kind is None:
-                raise InvalidTreeError("it is neither a file nor a directory nor a link")
-            if kind == "symlink":
-                target = folder.readlink(path).replace(os.sep, "/")
-                check_target(encode(target), raw.count(b"/"))
-                member = Member(path, "symlink", target=target)
+class _Walk:
+    """One pass over a directory, in member order."""
+
+    def __init__(
+        self, contents: Contents, folder: Folder, draft: Draft, seen: Sightings | None
+    ) -> None:
+        self._contents = contents
+        self._folder = folder
+        self._draft = draft
+        self._seen = seen
+        self._algorithm = contents.stage.algorithm
+
+    def run(self) -> None:
+        levels = [self._enter(".")]
+        while levels:
+            below = self._add_entries(levels[-1])
+            if below is not None:
+                levels.append(self._enter(below))
             else:
-                member = Member(path, kind)
-        if kind == "directory":
-            levels.append(_level(folder, path))
-            member = levels[-1].member
-        yield member
+                self._leave(levels.pop())
 
+    def _enter(self, path: str) -> _Level:
+        shown = self._folder.show(path)
+        with naming(shown):
+            status = self._folder.stat(path)
+            entries = self._folder.scan(path)
+            entries.sort(key=lambda entry: encode(entry[0]))
+        self._draft.add(Member(path, "directory", status.st_mode & _MODE))
+        seen = None if self._seen is None else self._seen.enter(shown)
+        return _Level(path, status, iter(entries), seen)
 
-def _level(folder: Folder, path: str) -> _Level:
-    with _naming(folder.show(path)):
-        status = folder.stat(path)
-        entries = folder.scan(path)
-        entries.sort(key=lambda entry: encode(entry[0]))
-    return _Level(path, status, iter(entries))
+    def _leave(self, level: _Level) -> None:
+        shown = self._folder.show(level.path)
+        with naming(shown):
+            after = self._folder.stat(level.path)
+        if _differs(after, level.status):
+            refuse_changed(shown)
+        if self._seen is not None and level.seen is not None:
+            self._seen.leave(level.seen)
 
+    def _add_entries(self, level: _Level) -> str | None:
+        """Add what is in a directory, up to the next one below, whose path is returned."""
+        above = "" if level.path == "." else f"{level.path}/"
+        for name, kind in level.entries:
+            path = above + name
+            if kind == "file" and path.isascii() and len(name) <= NAME_MAX > len(above):
+                self._add_file(level, name, path)
+                continue
+            with naming(self._folder.show(path)):
+                check_name(encode(name))
+                check_length(encode(path))
+                if kind is None:
+                    raise InvalidTreeError("it is neither a file nor a directory nor a link")
+                if kind == "symlink":
+                    self._draft.add(self._link(path))
+            if kind == "directory":
+                return path
+            if kind == "file":
+                self._add_file(level, name, path)
+        return None
 
-def _add_file(draft: _Draft, folder: Folder, path: str) -> None:
-    shown = folder.show(path)
-    with _naming(shown):
-        descriptor = folder.open(path, _READ)
-    try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            _refuse_changed(shown)
-        mode, size = before.st_mode & _MODE, before.st_size
-        if size >= PACKED_BELOW:
-            payload = draft.stage.copy(descriptor, shown)
-            if payload.size != size:
-                _refuse_changed(shown)
-            draft.add_large(path, mode, payload)
+    def _link(self, path: str) -> Member:
+        target = self._folder.readlink(path).replace(os.sep, "/")
+        check_target(encode(target), path.count("/"))
+        return Member(path, "symlink", target=target)
+
+    def _add_file(self, level: _Level, name: str, path: str) -> None:
+        if level.seen is not None and self._add_known(level.seen, name, path):
             return
-        with _naming(shown):
-            data = _read(descriptor, size + 1)
-        if len(data) != size or _state(os.fstat(descriptor)) != _state(before):
-            _refuse_changed(shown)
-        draft.add_small(path, mode, data)
-    finally:
-        os.close(descriptor)
+        descriptor = open_file(self._folder, path)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_size < PACKED_BELOW:
+                digest = self._add_small(descriptor, path, status)
+            else:
+                digest = self._add_large(descriptor, path, status)
+        finally:
+            os.close(descriptor)
+        if level.seen is not None:
+            level.seen.note(encode(name), status, digest)
+
+    def _add_small(self, descriptor: int, path: str, status: os.stat_result) -> str:
+        size = status.st_size
+        room = self._draft.room(size) if size else memoryview(bytearray(1))
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or read_file(descriptor, room, self._folder, path) != size
+            or _differs(os.fstat(descriptor), status)
+        ):
+            refuse_changed(self._folder.show(path))
+        digest = digest_of(room[:size], self._algorithm)
+        add = self._draft.add_read if size else self._draft.add
+        add(Member(path, "file", status.st_mode & _MODE, size, digest))
+        self._contents.stage.report(1, size)
+        return digest
+
+    def _add_large(self, descriptor: int, path: str, status: os.stat_result) -> str:
+        shown = self._folder.show(path)
+        payload = self._contents.stage.copy(descriptor, shown)
+        if payload.size != status.st_size or not stat.S_ISREG(status.st_mode):
+            refuse_changed(shown)
+        member = Member(path, "file", status.st_mode & _MODE, payload.size, payload.digest)
+        self._draft.add_large(member, payload)
+        return payload.digest
+
+    def _add_known(self, seen: Directory, name: str, path: str) -> bool:
+        """Add a file whose digest is remembered; say whether it is."""
+        try:
+            status = self._folder.stat(path)
+        except OSError as error:
+            refuse_unreadable(self._folder.show(path), error)
+        digest = seen.digest(encode(name), status)
+        if digest is None or not stat.S_ISREG(status.st_mode):
+            return False
+        member = Member(path, "file", status.st_mode & _MODE, status.st_size, digest)
+        if not member.size:
+            self._draft.add(member)
+        elif member.size < PACKED_BELOW:
+            self._draft.add_unread(member)
+        else:
+            content = partial(self._contents.large, member)
+            self._draft.add_large(member, Payload(digest, member.size, content))
+        return True
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    """Return the next bytes, fewer only at the end of the file."""
-    data = os.read(descriptor, size)
-    # A read may return less than there is, on network file systems say; one byte less than
-    # was asked for is the expected end.
-    while len(data) < size - 1 and (more := os.read(descriptor, size - len(data))):
-        data += more
-    return data
-
-
-def _state(status: os.stat_result) -> tuple[int, int]:
+def _differs(status: os.stat_result, other: os.stat_result) -> bool:
     # Not the inode's number, which some network file systems make up anew.
-    return status.st_size, status.st_mtime_ns
-
-
-@contextlib.contextmanager
-def _naming(shown: str) -> Iterator[None]:
-    """Let errors say which path they are about."""
-    try:
-        yield
-    except (InvalidTreeError, UnicodeEncodeError) as error:
-        raise InvalidTreeError(f"{shown!r} cannot be stored: {error}") from error
-    except OSError as error:
-        raise SourceError(f"{shown!r} cannot be read: {error.strerror or error}") from error
-
-
-def _refuse_changed(shown: str) -> NoReturn:
-    raise SourceError(f"{shown!r} changed while it was read: store it again when it is at rest")
+    return status.st_mtime_ns != other.st_mtime_ns or status.st_size != other.st_size

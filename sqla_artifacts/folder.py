@@ -23,6 +23,7 @@ _FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # Far fewer than the 256 files that a process may have open on some systems.
 _ENTERED_MAX = 32
 _DIRECTORY: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_LOOK: int = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
 
 
 class Folder:
@@ -33,13 +34,18 @@ class Folder:
     few are open at a time. Without, the members are reached by their full paths, which is as
     safe where nobody else may write.
 
-    ``path`` itself may be a link. Not thread-safe.
+    ``path`` itself may be a link. With ``opened`` it only stands in messages, and the directory is
+    the one that is open. Not thread-safe.
     """
 
-    def __init__(self, path: str, *, descriptors: bool = DESCRIPTORS) -> None:
+    def __init__(
+        self, path: str, *, descriptors: bool = DESCRIPTORS, opened: int | None = None
+    ) -> None:
         self.path = path
         self._prefix = path if path.endswith(os.sep) else path + os.sep
-        self._root = os.open(path, _DIRECTORY) if descriptors else None
+        self._root: int | None = None
+        if descriptors:
+            self._root = os.open(path, _DIRECTORY) if opened is None else os.dup(opened)
         # The directory entered last, and those above it: the next member is most often there,
         # or not far from there.
         self._entered: list[tuple[str, int]] = []
@@ -110,7 +116,19 @@ class Folder:
     def chmod(self, path: str, mode: int) -> None:
         """Set the mode of a member that is no link."""
         name, parent = self._at(path)
-        os.chmod(name, mode, dir_fd=parent)
+        if parent is None:
+            os.chmod(name, mode)
+            return
+        try:
+            # By its name, chmod would follow a link that has taken its place.
+            descriptor = os.open(name, _LOOK | _FLAGS, dir_fd=parent)
+        except PermissionError:  # a link would be ELOOP; this is a member that is closed to us
+            os.chmod(name, mode, dir_fd=parent)
+            return
+        try:
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def remove(self, path: str, kind: MemberKind) -> None:
         """Remove a file, a link, or an empty directory."""
@@ -125,6 +143,8 @@ class Folder:
         return name, self._enter(parent, self._root)
 
     def _enter(self, parent: str, root: int) -> int:
+        if self._entered and self._entered[-1][0] == parent:  # most often
+            return self._entered[-1][1]
         while self._entered and not f"{parent}/".startswith(f"{self._entered[-1][0]}/"):
             os.close(self._entered.pop()[1])
         path, here = self._entered[-1] if self._entered else ("", root)
@@ -139,8 +159,8 @@ class Folder:
 
 
 def _kind(entry: os.DirEntry[str]) -> MemberKind | None:
+    if entry.is_file(follow_symlinks=False):
+        return "file"
     if entry.is_symlink():
         return "symlink"
-    if entry.is_dir(follow_symlinks=False):
-        return "directory"
-    return "file" if entry.is_file(follow_symlinks=False) else None
+    return "directory" if entry.is_dir(follow_symlinks=False) else None

@@ -58,7 +58,7 @@ def new_directory(directory: str, prefix: str) -> tuple[str, int]:
     def make(path: str) -> int:
         os.mkdir(path, 0o700)
         # Windows opens no directory, and so locks none.
-        return os.open(path if sys.platform != "win32" else os.devnull, os.O_RDONLY)
+        return os.open(path if sys.platform != "win32" else os.devnull, _SEEN)
 
     return _claim(directory, prefix, make)
 
@@ -71,8 +71,7 @@ def remove_tree(path: str, *, descriptors: bool = DESCRIPTORS, opened: int | Non
     """
     suppress = contextlib.suppress(OSError)
     with suppress:
-        if opened is None:
-            os.chmod(path, 0o700)
+        os.chmod(path if opened is None else opened, 0o700)
         with Folder(path, descriptors=descriptors) as folder:
             if opened is not None and not os.path.samestat(folder.stat("."), os.fstat(opened)):
                 return

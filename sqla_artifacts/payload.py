@@ -9,9 +9,8 @@ A staged file is removed with the payload that holds it, or when its stage is to
 what it has: after an error, a payload may live on in the frames of the traceback until the next
 garbage collection.
 
-All values of a statement are bound before the first of them is stored. So the encoded bytes that
-wait in memory are limited, for all of the process's statements together: see :class:`Share`.
-Past that a payload waits in a staged file, whatever its size.
+The encoded bytes that wait in memory are limited: see :mod:`.share`. Past that a payload waits in
+a staged file, whatever its size.
 """
 
 from __future__ import annotations
@@ -20,21 +19,25 @@ import contextlib
 import io
 import os
 import tempfile
-import threading
 import weakref
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from .copying import copy_and_hash
 from .digest import CHUNK, Algorithm, digest_of, hasher
 from .errors import InvalidValueError, SourceError
+from .progress import report_of_storing
+from .share import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
     from typing_extensions import Buffer
+
+    from .stat_cache import StatCache
 
 
 class StagedFile:
@@ -48,46 +51,6 @@ class StagedFile:
     def remove(self) -> None:
         """Remove the file now; again is harmless."""
         self._remove()
-
-
-class Share:
-    """Bytes of the memory in which payloads wait; given back with the last who holds it."""
-
-    LIMIT = 128 << 20
-    """The most bytes that wait in memory, in this process."""
-
-    # One that its owner may take again: a garbage collection can end a share inside.
-    lock = threading.RLock()
-    taken = 0
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __del__(self) -> None:
-        with self.lock:  # by way of self: when the interpreter ends, the module may be gone
-            type(self).taken -= self._size
-
-    @classmethod
-    def fits(cls, size: int) -> bool:
-        """Say whether there is room for so many bytes."""
-        return cls.taken + size <= cls.LIMIT
-
-    @classmethod
-    def take(cls, size: int) -> Share | None:
-        """Return a share of so many bytes, or None if there is no room for them."""
-        with cls.lock:
-            if not cls.fits(size):
-                return None
-            cls.taken += size
-        return cls(size)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=Share.lock.acquire,
-        after_in_parent=Share.lock.release,
-        after_in_child=Share.lock.release,
-    )
 
 
 @dataclass(slots=True, eq=False)
@@ -149,6 +112,7 @@ class Spool(io.RawIOBase):
         self._stage.check_size(self._size + len(view))
         self._hasher.update(view)
         self._size += len(view)
+        self._stage.report(0, len(view))
         if self._memory is not None and self._size > self.LIMIT:
             self._file, self._staged = self._stage.new_file()
             self._file.write(self._memory.getbuffer())
@@ -164,6 +128,7 @@ class Spool(io.RawIOBase):
 
     def payload(self) -> Payload:
         """Return what was written, once the stream is closed."""
+        self._stage.report(1, 0)
         content = self._staged or self._memory.getvalue()  # type: ignore[union-attr]
         return self._stage.keep(Payload(self._hasher.hexdigest(), self._size, content))
 
@@ -174,13 +139,13 @@ class Stage:
     A local backend offers one on its own file system, so that storing is a link; for other
     backends it is the system's directory for temporary files. What is staged keeps ``owner``
     alive, with which the directory would go. ``limit`` is the most bytes that a value may have:
-    nothing is read further than that.
-
-    Thread-safe. ``fast`` switches the platform's fast ways of copying. A ``with`` block that is
-    left by an error discards all that was staged.
+    nothing is read further than that. ``stat_cache`` knows files that need not be read. ``fast``
+    switches the platform's fast ways of copying. Thread-safe. A ``with`` block that is left by an
+    error discards all that was staged.
     """
 
     limit: int | None = None
+    stat_cache: StatCache | None = None
 
     def __init__(
         self,
@@ -195,6 +160,7 @@ class Stage:
         self._owner = owner
         self._fast = fast
         self._files: weakref.WeakSet[StagedFile] = weakref.WeakSet()
+        self._report = report_of_storing()
 
     def __enter__(self) -> Self:
         return self
@@ -202,6 +168,16 @@ class Stage:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.discard()
+
+    def expect(self, size: int | None) -> None:
+        """Tell whoever listens that so many bytes will be staged; None if nobody knows."""
+        if self._report is not None:
+            self._report.expect("stage", size)
+
+    def report(self, objects: int, size: int) -> None:
+        """Tell whoever listens that so many objects and bytes have been staged."""
+        if self._report is not None:
+            self._report.add("stage", objects, size)
 
     def check_size(self, size: int) -> None:
         """Raise :class:`InvalidValueError` for a value of more than ``limit`` bytes."""
@@ -211,6 +187,8 @@ class Stage:
 
     def data(self, data: bytes) -> Payload:
         """Make a payload of bytes in memory; nothing is copied."""
+        self.expect(len(data))
+        self.report(1, len(data))
         return Payload(digest_of(data, self.algorithm), len(data), data)
 
     def keep(self, payload: Payload) -> Payload:
@@ -226,6 +204,7 @@ class Stage:
 
     def chunks(self, chunks: Iterable[bytes | memoryview]) -> Payload:
         """Make a payload of a stream, in bounded memory."""
+        self.expect(None)
         with Spool(self) as spool:
             for chunk in chunks:
                 spool.write(chunk)
@@ -245,14 +224,15 @@ class Stage:
         before = os.fstat(source)
         self.check_size(before.st_size)
         with self.file() as (fp, staged):
-            digest, size = copy_and_hash(source, fp.fileno(), self.algorithm, fast=self._fast)
+            digest, size = copy_and_hash(
+                source, fp.fileno(), self.algorithm, fast=self._fast, copied=partial(self.report, 0)
+            )
         after = os.fstat(source)
-        if size != before.st_size or (before.st_size, before.st_mtime_ns) != (
-            after.st_size,
-            after.st_mtime_ns,
-        ):
+        sizes = {size, before.st_size, after.st_size}
+        if len(sizes) > 1 or before.st_mtime_ns != after.st_mtime_ns:
             msg = f"{name!r} changed while it was read: store it again when it is at rest"
             raise SourceError(msg)
+        self.report(1, 0)
         return Payload(digest, size, staged)
 
     @contextlib.contextmanager
@@ -273,6 +253,27 @@ class Stage:
         """Remove all files that were staged here: they have been stored, or never will be."""
         for staged in list(self._files):
             staged.remove()
+
+
+def size_of(objects: Sequence[tuple[str, Payload]]) -> int:
+    """Return how many bytes a backend is to put."""
+    return sum(payload.size for _, payload in objects)
+
+
+def counted(
+    put: Callable[[Sequence[tuple[str, Payload]]], None], objects: Sequence[tuple[str, Payload]]
+) -> Callable[[Sequence[tuple[str, Payload]]], None]:
+    """Return a backend's ``put`` that tells whoever listens of each batch of these objects."""
+    report = report_of_storing()
+    if report is None:
+        return put
+    report.expect("put", size_of(objects))
+
+    def put_and_tell(batch: Sequence[tuple[str, Payload]]) -> None:
+        put(batch)
+        report.add("put", len(batch), size_of(batch))
+
+    return put_and_tell
 
 
 def _unlink(path: str, pid: int) -> None:

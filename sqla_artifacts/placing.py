@@ -9,6 +9,9 @@ file where there are no hard links, cannot, and Python has no rename that replac
 There the name is looked up, then taken by ``rename``, which by itself never puts a directory
 in the place of a file, a link, or a directory that holds something. What could be lost, if it
 appears between the two, is an empty directory, or a file where there are no hard links.
+
+Who can write beside it may put something else under the temporary name. So the copy is held open,
+and what gets the name is compared with it.
 """
 
 from __future__ import annotations
@@ -44,10 +47,11 @@ def new_sibling(path: Path, make: Callable[[str, str], tuple[str, int]]) -> tupl
     return Path(temporary), descriptor
 
 
-def place_file(temporary: Path, path: Path) -> None:
+def place_file(temporary: Path, path: Path, opened: int | None) -> None:
     """Give a file its name, or raise :class:`UnpackError`.
 
-    The temporary name may still be there afterwards.
+    ``opened`` is the file itself; None on Windows, where it has to be closed by then. The
+    temporary name may still be there afterwards.
     """
     with naming(path):
         if os.name == "nt":  # There rename replaces nothing.
@@ -60,13 +64,16 @@ def place_file(temporary: Path, path: Path) -> None:
                 raise
             _refuse_existing(path)
             temporary.rename(path)
+        _refuse_another(path, opened)
 
 
-def place_directory(temporary: Path, path: Path) -> None:
-    """Give a directory its name, or raise :class:`UnpackError`."""
+def place_directory(temporary: Path, path: Path, opened: int) -> None:
+    """Give a directory, which is ``opened``, its name, or raise :class:`UnpackError`."""
     with naming(path):
         _refuse_existing(path)
+        _refuse_another(temporary, opened)
         temporary.rename(path)
+        _refuse_another(path, opened)
 
 
 @contextlib.contextmanager
@@ -84,3 +91,13 @@ def naming(path: Path, member: str = ".") -> Iterator[None]:
 def _refuse_existing(path: Path) -> None:
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _refuse_another(path: Path, opened: int | None) -> None:
+    """Raise FileNotFoundError for what somebody has put in the place of what we made."""
+    if opened is None or os.name == "nt" or os.path.samestat(os.lstat(path), os.fstat(opened)):
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()  # it would be taken for the copy; a directory of his is left alone
+    msg = "something else has taken its place meanwhile"
+    raise FileNotFoundError(errno.ENOENT, msg)

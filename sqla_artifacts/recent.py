@@ -10,6 +10,9 @@ import os
 import threading
 from collections import OrderedDict
 
+RECENT = 64 << 20
+"""How many bytes of them a store remembers, if nothing else is said."""
+
 SHARE = 8
 """No payload takes more than one part in so many."""
 

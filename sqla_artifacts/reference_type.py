@@ -14,10 +14,11 @@ from .assignment import listen_to_assignments
 from .comparison import ReferenceComparator
 from .errors import ArtifactError, InvalidReferenceError, StoreWriteError
 from .lazy import Lazy, Origin
-from .payload import Share, Stage
+from .payload import Stage
 from .pending import Pending, add_pending, pending_of, serves, set_aside, store_of, stores_of
 from .proxy import Proxy
 from .reference import Kind, Reference, parse
+from .share import Share
 from .validation import Candidate, check_media_type, check_size, patterns, validate
 from .window import Decoded
 
@@ -120,7 +121,7 @@ class ReferenceType(TypeDecorator[Any]):
         """Stage a value that the column takes, or find that an equal one is pending."""
         store.prepare()
         with store.stage as stage:
-            stage.limit = self.max_size
+            stage.limit, stage.stat_cache = self.max_size, store.stat_cache
             reference, payload = self._stage(value, stage)
             self._check(value, Candidate(reference, payload))
             known = pending.get(payload.digest)

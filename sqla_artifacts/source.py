@@ -17,17 +17,20 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .archive import Archive
+from .contents import refuse_changed
 from .directory import stage_directory
 from .errors import InvalidValueError, SourceError
+from .payload import Payload
 from .reference import Reference, label_of
 from .upload import Upload, chunks_of, is_upload, reading
 from .upload import name_of as name_of_upload
 
 if TYPE_CHECKING:
-    from .payload import Payload, Stage
+    from .payload import Stage
 
 Source: TypeAlias = "str | os.PathLike[str] | Upload | tuple[str, bytes | Upload] | Archive"
 
@@ -94,10 +97,43 @@ def _stage_path(path: str, stage: Stage) -> tuple[Reference, Payload]:
         msg = f"{path!r} is neither a regular file nor a directory"
         raise SourceError(msg)
     try:
-        payload = stage.copy(descriptor, path)
+        payload = _stage_file(descriptor, path, stage)
     finally:
         os.close(descriptor)
     return Reference("file", payload.digest, payload.size, label), payload
+
+
+def _stage_file(descriptor: int, path: str, stage: Stage) -> Payload:
+    """Copy an open file to the stage, unless its digest is remembered."""
+    status = os.fstat(descriptor)
+    if stage.stat_cache is None:
+        stage.expect(status.st_size)
+        return stage.copy(descriptor, path)
+    with stage.stat_cache.session(stage.algorithm) as seen:
+        file = seen.enter(path)
+        digest = file.digest(b"", status)
+        if digest is not None:
+            stage.check_size(status.st_size)
+            payload = Payload(digest, status.st_size, partial(_stage_again, path, digest, stage))
+        else:
+            stage.expect(status.st_size)
+            payload = stage.copy(descriptor, path)
+            file.note(b"", status, payload.digest)
+        seen.leave(file)
+    return payload
+
+
+def _stage_again(path: str, digest: str, stage: Stage) -> Payload:
+    """Copy a file whose digest was remembered after all."""
+    with reading(path):
+        descriptor = os.open(path, _READ)
+    try:
+        payload = stage.copy(descriptor, path)
+    finally:
+        os.close(descriptor)
+    if payload.digest != digest:
+        refuse_changed(path)
+    return payload
 
 
 def _stage_content(name: str, content: Any, stage: Stage) -> Payload:

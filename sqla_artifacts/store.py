@@ -29,11 +29,12 @@ from .copying import has_descriptor
 from .errors import BlobCorruptedError, StoreWriteError
 from .identity import Identity
 from .location import Stat, key_of, keys_of
-from .payload import Payload, Stage
+from .payload import Payload, Stage, counted, size_of
 from .reading import Blobs, missing
-from .recent import Recent
+from .recent import RECENT, Recent
 from .reference import Reference, as_reference
-from .transfer import Pool
+from .stat_cache import StatCache
+from .transfer import CONCURRENCY, Pool
 
 if TYPE_CHECKING:
     import os
@@ -43,13 +44,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from .digest import Algorithm
-
-
-CONCURRENCY = 32
-"""How many requests at once go to a remote store, if nothing else is said."""
-
-MEMORY = 64 << 20
-"""How many bytes of recent payloads a store remembers, if nothing else is said."""
 
 
 class ArtifactStore:
@@ -62,9 +56,9 @@ class ArtifactStore:
     in the user's cache directory. ``memory`` is how many bytes of recent payloads are kept for
     reading them again. ``max_concurrency`` is how many requests run at once; left out, 32 to a
     remote store, and one to a disk or to memory, which threads make no faster. ``cache`` is a
-    local directory for copies of the blobs that are read, of ``cache_size`` bytes in all, or
-    ``"20GB"``, or 10 GB if nothing is said; see :mod:`.cache`. It is for remote stores, and for
-    directories on a network file system.
+    local directory for copies of the blobs that are read, for remote stores and network file
+    systems, of ``cache_size`` bytes in all, or ``"20GB"``, or 10 GB; see :mod:`.cache`.
+    ``stat_cache`` is a file that remembers digests of local files: see :mod:`.stat_cache`.
 
     Making one does no I/O. Thread-safe; a pickled store is its URL and its local directories,
     without options, so that credentials never travel.
@@ -76,10 +70,11 @@ class ArtifactStore:
         *,
         algorithm: Algorithm = "blake3",
         checkouts: str | Path | None = None,
-        memory: int = MEMORY,
+        memory: int = RECENT,
         max_concurrency: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         cache_size: int | str | None = None,
+        stat_cache: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         if algorithm not in {"blake3", "sha256"}:
@@ -91,6 +86,7 @@ class ArtifactStore:
         self.backend: Backend = open_backend(url, **options)
         size = SIZE if cache_size is None else cache_size
         self.cache = None if cache is None else Cache(cache, size)
+        self.stat_cache = None if stat_cache is None else StatCache(stat_cache)
         self._algorithm = algorithm
         self._checkouts = None if checkouts is None else Path(checkouts).absolute()
         self._identity = Identity(self.backend, algorithm)
@@ -105,7 +101,8 @@ class ArtifactStore:
             msg = "a memory:// store lives in one process and cannot be pickled"
             raise TypeError(msg)
         cache = None if self.cache is None else (self.cache.path, self.cache.size)
-        return (_open_store, (self.url, self._checkouts, cache))
+        stat_cache = None if self.stat_cache is None else self.stat_cache.path
+        return (_open_store, (self.url, self._checkouts, cache, stat_cache))
 
     def __deepcopy__(self, memo: object) -> ArtifactStore:
         return self  # a copy in this process keeps its credentials
@@ -279,7 +276,7 @@ class ArtifactStore:
         objects = [(key_of(p.digest, generation), p) for p, generation in payloads]
         batches = [[each] for each in objects] if self.backend.is_remote else [objects]
         try:
-            self.pool.each(self.backend.put, batches, size=lambda b: sum(p.size for _, p in b))
+            self.pool.each(counted(self.backend.put, objects), batches, size=size_of)
         except OSError as error:
             msg = f"cannot write to the store {self.url}: {error}"
             raise StoreWriteError(msg) from error
@@ -293,7 +290,10 @@ class ArtifactStore:
 
 
 def _open_store(
-    url: str, checkouts: Path | None, cache: tuple[Path, int] | None = None
+    url: str,
+    checkouts: Path | None,
+    cache: tuple[Path, int] | None = None,
+    stats: str | None = None,
 ) -> ArtifactStore:
     path, size = cache or (None, None)
-    return ArtifactStore(url, checkouts=checkouts, cache=path, cache_size=size)
+    return ArtifactStore(url, checkouts=checkouts, cache=path, cache_size=size, stat_cache=stats)

@@ -20,7 +20,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+
+CONCURRENCY = 32
+"""How many requests at once go to a remote store, if nothing else is said."""
 
 LIMIT = 256 << 20
 """The most bytes that are on their way at once."""
@@ -88,7 +91,8 @@ class Pool:
     async def off_loop(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a function that does I/O in a thread, while the event loop goes on.
 
-        If the task is cancelled, the function's batches begin no further item.
+        It sees the task's context variables. If the task is cancelled, the function's batches begin
+        no further item.
         """
         abandoned = threading.Event()
 
@@ -100,7 +104,7 @@ class Pool:
                 _ABANDONED.reset(token)
 
         try:
-            return await asyncio.wrap_future(self.submit(run))
+            return await asyncio.wrap_future(self.submit(copy_context().run, run))
         except asyncio.CancelledError:
             abandoned.set()
             raise

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text, type_coerce
 from sqlalchemy.orm import Session, defer
 
-from sqla_artifacts import errors
+from sqla_artifacts import errors, unpack
 from sqla_artifacts.digest import digest_of
 from sqla_artifacts.store import key_of
 
@@ -53,6 +53,11 @@ def fetch(session, query):
     return session.execute(query).all()
 
 
+def use(session, query):
+    """Load rows, and unpack what is in them: a proxy looks at its reference no earlier."""
+    return unpack(fetch(session, query))
+
+
 # -- references --------------------------------------------------------------------------------
 
 
@@ -69,7 +74,7 @@ def test_what_is_no_reference(session, subtests, column):
             with subtests.test(what, query=str(query)):
                 ours = query.where(Sample.id == number)
                 error = errors.InvalidReferenceError
-                check_refused(session, error, message, fetch, session, ours)
+                check_refused(session, error, message, use, session, ours)
 
 
 def test_a_datatype_that_the_column_does_not_accept(session, store, subtests):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sqla_artifacts.placing
-import sqla_artifacts.unpacking
+import sqla_artifacts.unpacking.file
 from sqla_artifacts.digest import digest_of
 from sqla_artifacts.directory import stage_directory
 from sqla_artifacts.errors import BlobCorruptedError, BlobNotFoundError, UnpackError
@@ -142,8 +142,8 @@ def test_blobs_that_are_files_are_copied_as_files(golden, tmp_path, monkeypatch)
         copied.append(os.fstat(source).st_size)
         return original(source, *args, **options)
 
-    original = sqla_artifacts.unpacking.copy_and_hash
-    monkeypatch.setattr(sqla_artifacts.unpacking, "copy_and_hash", copy_and_hash)
+    original = sqla_artifacts.unpacking.file.copy_and_hash
+    monkeypatch.setattr(sqla_artifacts.unpacking.file, "copy_and_hash", copy_and_hash)
     golden.unpack(tmp_path / "target", lambda digest: (blobs / digest).open("rb"))
     assert copied == [MIB]
     assert listing(tmp_path / "target") == EXPECTED

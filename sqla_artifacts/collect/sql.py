@@ -1,11 +1,10 @@
 """The collector's statements, written once for both databases.
 
 What they say differently is in :data:`POSTGRESQL` and :data:`SQLITE`. ``{asked}`` is a batch of
-rows ``(digest, number, size)`` that the
-collector brings along, the number a generation or a doom. It comes first in a join: SQLite, which
-would rather begin with the ledger where nobody ran ANALYZE, is told so. ``{references}`` is the SELECT of
-:mod:`~sqla_artifacts.inventory`, and ``{old}`` the condition that every transaction is over that
-may have seen a doomed blob without its doom.
+rows ``(digest, number, size)`` that the collector brings along, the number a generation or a doom.
+It comes first in a join: SQLite, which would rather begin with the ledger where nobody ran ANALYZE,
+is told so. ``{references}`` is the SELECT of :mod:`~sqla_artifacts.inventory`, and ``{old}`` the
+condition that every transaction is over that may have seen a doomed blob without its doom.
 """
 
 from __future__ import annotations

@@ -78,6 +78,7 @@ class Verifier:
         self._is_marking = is_marking
         self._found = on_finding
         self._progress = progress or (lambda _: None)
+        self._seen = 0  # bytes that the listing has shown
 
     def references(self) -> None:
         """Compare what rows name with what the ledger has."""
@@ -111,12 +112,13 @@ class Verifier:
         """Read and hash what the ledger has; what the listing has shown is not said again."""
         look = partial(examine if after else examine_further, self._store)
         report, total = self._report, self._caretaker.totals()[0].size
+        # Digests are spread evenly: so much of them, and so of the bytes, comes after one.
+        whole = int(total * sample.share * (1 - int((after or "0")[:8], 16) / _WHOLE))
         stop = time.monotonic() + stop_after
         for rows in paged(self._caretaker, LIVE.replace("{share}", ""), after or "", STEP):
             chosen = [row for row in rows if sample.takes(row.digest)]
             self._confirm(chosen, look)
             report.hashed += Tally(len(chosen), sum(row.size for row in chosen))
-            whole = int(total * sample.share)
             self._progress(Progress("hash", report.hashed.blobs, report.hashed.size, whole))
             if time.monotonic() >= stop and len(rows) == STEP:
                 report.after = rows[-1].digest
@@ -133,6 +135,7 @@ class Verifier:
         for prefix in [f"blobs/{each}/" for each in prefixes] or ["blobs/"]:
             for entries in batches(self._store.backend.list(prefix)):
                 self._report.keys += len(entries)
+                self._seen += sum(entry.size for entry in entries)
                 blobs = {entry.key: blob_of(entry) for entry in entries}
                 rows = [row for row in blobs.values() if row is not None]
                 with self._caretaker.looking() as connection:
@@ -148,7 +151,7 @@ class Verifier:
                 wrong = [now for row, now in zip(live, wrong, strict=True) if row != now]
                 self._confirm(wrong, partial(measure, self._store))
                 yield from map(_short, live)
-                self._progress(Progress("list", self._report.keys, 0))
+                self._progress(Progress("list", self._report.keys, self._seen))
 
     def _confirm(self, suspects: list[Found], look: Callable[[Found], Flaw | None]) -> None:
         """Look at keys themselves, and report what is wrong with those that are live even now."""

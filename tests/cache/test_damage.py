@@ -4,11 +4,13 @@ import os
 
 import pytest
 
-from sqla_artifacts.checkout import open_member, unpack_to
+from sqla_artifacts.checkout import unpack_to
 from sqla_artifacts.directory import stage_directory
 from sqla_artifacts.errors import BlobCorruptedError
+from sqla_artifacts.fetching import open_member
 from sqla_artifacts.location import key_of
 from sqla_artifacts.reference import Reference
+from sqla_artifacts.tree import parse_manifest
 
 from ..programs.cache import (
     DATA,
@@ -67,7 +69,7 @@ def test_a_directory_is_unpacked_and_read_over_damaged_copies(store, tmp_path, h
     for path in copies(store.cache.path).values():
         damage(path, how)
     for name, data in files.items():
-        with open_member(store, tree, name) as stream:
+        with open_member(store, parse_manifest(store.get(tree)), name) as stream:
             assert stream.read() == data
 
 

@@ -1,4 +1,4 @@
-"""Broken steps of the protocol, each of which the stress has to find: by name, what to break.
+"""Broken steps, each of which the stress or the kills have to find: by name, what to break.
 
 Each changes this process, and is called before anything else. What takes a moment that chance does
 not meet, such as W2 before W1, is left to the tests that go step by step.
@@ -6,6 +6,8 @@ not meet, such as W2 before W1, is left to the tests that go step by step.
 
 import time
 
+from sqla_artifacts import leftovers
+from sqla_artifacts.backends import scratch
 from sqla_artifacts.collect import sql as collecting
 from sqla_artifacts.ledger import sql as writing
 from sqla_artifacts.ledger.postgresql import PostgreSQLWriter
@@ -74,6 +76,11 @@ def no_write_lock():
     SQLiteWriter.lock, SQLiteWriter._store = unlocked, dawdling
 
 
+def never_swept():
+    """Nobody removes what a killed process has left."""
+    leftovers._sweep = scratch._sweep = lambda *arguments: None
+
+
 BROKEN = {
     each.__name__: each
     for each in (
@@ -84,5 +91,6 @@ BROKEN = {
         keys_used_again,
         look_remembered,
         no_write_lock,
+        never_swept,
     )
 }

@@ -23,7 +23,6 @@ def parser(about):
     found.add_argument("--mode", default="legacy-wal", help="SQLite's, as in tests/engines.py")
     found.add_argument("--store", default="", help="s3, or a URL; a directory if left out")
     found.add_argument("--options", type=json.loads, default={}, help="of the store, as JSON")
-    found.add_argument("--remote", action="store_true", help="read the directory like a bucket")
     found.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     return found
 
@@ -51,7 +50,6 @@ def main(module, asked, work):
             SqliteMode(*asked.mode.split("-")),
             asked.store,
             asked.options,
-            asked.remote,
         )
         result = work(place)
     sys.stdout.write(json.dumps(result) + "\n")

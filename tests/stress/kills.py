@@ -2,119 +2,39 @@
 
 python -m tests.stress.kills --count 1000 --database postgresql --store s3
 
-Two workers do all of it in turn, and are killed, one after the other. In the end every row that
-was said to be committed is there and reads right, a last collection leaves exactly what the rows
-need, and one more run of everything has left no temporary file. Prints what was being done at
-the kills, and what was found, as JSON.
+Two workers do all of it in turn, and are killed, one after the other; now and then both at once,
+which shows what they leave. In the end every row that was said to be committed is there and reads
+right, a last collection leaves exactly what the rows need, and one more run of everything has left
+no temporary file. Prints what was being done at the kills, how many temporary files they left, and
+what was found, as JSON.
 """
 
-import contextlib
+import itertools
 import os
 import random
 import select as files
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections import Counter
 
-from sqlalchemy import String, delete, insert, select, type_coerce
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import insert, select
 
-from sqla_artifacts import ArtifactStore, FileDir
-from sqla_artifacts.errors import BlobNotFoundError, UnpackError
+from sqla_artifacts import FileDir
 from sqla_artifacts.verify import verify
 
-from ..programs.cache import Remote
 from . import command
+from .broken import BROKEN
 from .place import DIGESTS, is_tree, metadata, table
+from .worker import STEPS, Worker, archive_of, remove_checkout, rows_of
+
+BOTH = 0.5
+"""How often both are killed."""
 
 PATIENCE = 120
 """Seconds in which a worker says something, however busy the machine is."""
-
-CACHE = 20_000
-"""How many bytes a cache has: too few for all."""
-
-STEPS = ["write", "unpack", "collect", "verify", "fill", "delete"]
-
-
-class Worker:
-    """Does a random step after another, every other time the one that is wanted, and says so."""
-
-    def __init__(self, place, slot, seed, wanted="write", say=lambda *words: None):
-        self.place = place
-        self.slot = str(slot)
-        self.chance = random.Random(seed)
-        self.say = say
-        tempfile.tempdir = str(place.directory / "tmp")
-        self.engine = place.engine()
-        self.store = place.store(self.engine)
-        self.steps = [getattr(self, name) for name in STEPS]
-        self.wanted = getattr(self, wanted)
-
-    def run(self):
-        parent = os.getppid()
-        while os.getppid() == parent:
-            self.do(self.chance.choice([self.wanted, self.chance.choice(self.steps)]))
-
-    def do(self, step):
-        self.say("begin", step.__name__)
-        # Another worker's row or blob may have gone meanwhile. What must be there is checked last.
-        with contextlib.suppress(BlobNotFoundError, UnpackError, OperationalError):
-            step()
-        self.say("end", step.__name__)
-
-    def write(self):
-        number = self.chance.randrange(DIGESTS)
-        values = self.place.values(number)
-        if is_tree(number) and self.chance.random() < 0.5:
-            values["run"] = FileDir.from_archive(archive_of(self.place, number))
-        with self.engine.begin() as connection:
-            (row,) = connection.execute(insert(table).values(values)).inserted_primary_key
-        self.say("committed", row, number)
-
-    def delete(self):
-        with self.engine.connect() as connection:
-            ids = connection.scalars(select(table.c.id)).all()
-        chosen = [row for row in ids if self.chance.random() < 0.3]
-        self.say("deleting", *chosen)
-        with self.engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.id.in_(chosen)))
-
-    def unpack(self):
-        """Make a shared checkout of a tree, and a copy of one's own."""
-        trees = rows_of(self.engine, table.c.run)
-        if trees:
-            tree = self.chance.choice(trees)
-            if self.chance.random() < 0.5:
-                remove_checkout(tree)
-            tree.unpack()
-            own = self.place.directory / "copies" / self.slot
-            shutil.rmtree(own / tree.name, ignore_errors=True)
-            tree.unpack(own)
-
-    def collect(self):
-        self.place.collect(self.store, self.engine)
-
-    def verify(self):
-        return verify(self.store, self.engine, depth="content", metadata=metadata)
-
-    def fill(self):
-        """Read by way of a cache that is too small for everything."""
-        store = ArtifactStore(
-            self.store.url,
-            memory=0,
-            cache=self.place.directory / "cache",
-            cache_size=CACHE,
-            **self.place.options,
-        )
-        if not store.backend.is_remote:
-            store.backend = Remote(store.backend)
-        references = rows_of(self.engine, type_coerce(table.c.data, String))
-        for reference in self.chance.sample(references, min(3, len(references))):
-            store.get(reference)
 
 
 class Child:
@@ -174,9 +94,11 @@ class Kills:
         self.place = place
         self.seed = asked.seed
         self.chance = random.Random(asked.seed)
+        self.numbers = itertools.count()
         self.moments = Counter()
         self.committed = {}
         self.deleting = set()
+        self.left = set()
         self.found = []
         self.pace = dict.fromkeys(STEPS, 0.02)
 
@@ -184,17 +106,20 @@ class Kills:
         started = time.monotonic()
         (self.place.directory / "tmp").mkdir()
         self.alone(self.prepare)
-        children = [self.start(slot, slot) for slot in range(2)]
-        for number in range(count):
-            child = children[number % 2]
-            self.let_work(child)
-            self.end(child)
-            children[number % 2] = self.start(number % 2, number + 2)
-            if self.found:
+        children = [self.start(slot) for slot in range(2)]
+        for slot in itertools.cycle(range(2)):
+            self.let_work(children[slot])
+            self.end(children[slot])
+            if self.chance.random() < BOTH:
+                self.end(children[1 - slot])
+                self.left.update(self.leftovers())
+                children[1 - slot] = self.start(1 - slot)
+            children[slot] = self.start(slot)
+            if self.found or sum(self.moments.values()) > count - 2:
                 break
         for child in children:
             self.end(child)
-        left = self.leftovers()
+        self.left.update(self.leftovers())
         self.alone(self.last_run)
         self.found += [f"left behind: {path}" for path in self.leftovers()]
         self.alone(self.check)
@@ -202,14 +127,17 @@ class Kills:
             "kills": sum(self.moments.values()),
             "moments": dict(self.moments),
             "committed": len(self.committed),
-            "left by kills": len(left),
+            "left by kills": len(self.left),
             "seed": self.seed,
             "seconds": round(time.monotonic() - started, 1),
             "found": self.found,
         }
 
-    def start(self, slot, number):
-        return Child(self.place, slot, f"{self.seed} {number}", STEPS[number % len(STEPS)])
+    def start(self, slot):
+        """Start a worker that is to be killed in what was least often cut short so far."""
+        number = next(self.numbers)
+        wanted = min(STEPS, key=lambda step: self.moments[step])
+        return Child(self.place, slot, f"{self.seed} {number}", wanted)
 
     def let_work(self, child):
         """Wait for some steps, for the wanted one to begin, and then for a part of it."""
@@ -305,21 +233,6 @@ def is_temporary(path):
     return path.name.startswith(".unpack-") or (path.is_file() and path.name != "lock")
 
 
-def remove_checkout(tree):
-    """Remove the shared checkout of a tree, but not what is left beside it."""
-    folder = tree.store.checkouts / f"tree-{tree.digest}"
-    shutil.rmtree(folder / tree.name, ignore_errors=True)
-
-
-def archive_of(place, number):
-    return place.source(number).with_suffix(".zip")
-
-
-def rows_of(engine, column):
-    with engine.connect() as connection:
-        return connection.scalars(select(column).where(column.is_not(None))).all()
-
-
 def _say(descriptor, words):
     os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
 
@@ -327,7 +240,10 @@ def _say(descriptor, words):
 def main(line=None):
     parser = command.parser(__doc__)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--broken", choices=BROKEN)
     asked = parser.parse_args(line)
+    if asked.broken:
+        BROKEN[asked.broken]()
     return command.main("kills", asked, lambda place: Kills(place, asked).go(asked.count))
 
 

@@ -11,12 +11,17 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from sqla_artifacts.collect.collector import Collector
-from sqla_artifacts.errors import CollectError, LedgerBusyError, UnsafeTransactionError
+from sqla_artifacts.errors import CollectError, LedgerBusyError
 
 from .place import DIGESTS, check_rows, table
 
-# What a killed backend, a lost lock, or a serialization failure may be said by.
-EXPECTED = (DBAPIError, LedgerBusyError)
+EXPECTED = {
+    None,  # a lost connection; on SQLite, a lock that could not be had
+    "57P01",  # the session was ended
+    "40001",  # a serialization failure
+    "42704",  # a prepared transaction that somebody else has ended
+}
+"""The states of the errors that may happen. A deadlock may not: all lock in one order."""
 
 
 class Shaky:
@@ -55,6 +60,13 @@ class Shaky:
         self._late = []
 
 
+def state_of(error):
+    """What the database says of the kind of an error."""
+    if not isinstance(error, DBAPIError):
+        return "not the database's"
+    return getattr(error.orig, "sqlstate", None)
+
+
 def pause(chance, most):
     """Take some time, so that others get in between."""
     time.sleep(chance.uniform(0, most))
@@ -82,18 +94,27 @@ class Part:
         self.store.backend.flush()
         self.engine.dispose()
 
+    @contextlib.contextmanager
+    def expecting(self, *others):
+        """Count the errors that may happen, and let all others be found."""
+        try:
+            yield
+        except (DBAPIError, CollectError, *others) as error:
+            said_by = error.__cause__ if isinstance(error, CollectError) else error
+            if not (isinstance(said_by, others) or state_of(said_by) in EXPECTED):
+                raise
+            self.board.count("errors")
+            self.board.note(said_by)
+
 
 class Writer(Part):
     """Transactions of all kinds, with all ends."""
 
+    name = "writer"
+
     def turn(self):
-        try:
+        with self.expecting(LedgerBusyError):
             self.transaction()
-        except EXPECTED as error:
-            self.board.count("errors")
-            self.board.note(error)
-        except UnsafeTransactionError:  # said of a connection that was cut between two statements
-            self.board.count("errors")
         pause(self.chance, 0.03)
 
     def transaction(self):
@@ -169,6 +190,8 @@ class Writer(Part):
 class Collecting(Part):
     """Collectors without any waiting, that dawdle between a look and what they do about it."""
 
+    name = "collector"
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         for kind in Collector.__subclasses__():
@@ -183,17 +206,8 @@ class Collecting(Part):
         return found
 
     def turn(self):
-        try:
+        with self.expecting(LedgerBusyError):
             report = self.place.collect(self.store, self.engine)
-        except EXPECTED as error:
-            self.board.count("errors")
-            self.board.note(error)
-        except CollectError as error:
-            if not isinstance(error.__cause__, DBAPIError):
-                raise
-            self.board.count("errors")
-            self.board.note(error)
-        else:
             for what in ("taken", "deleted", "strays"):
                 self.board.count(what, getattr(report, what).blobs)
             self.board.count("spared", report.spared)
@@ -202,13 +216,12 @@ class Collecting(Part):
 class Reader(Part):
     """Reads what is there."""
 
+    name = "reader"
+
     def turn(self):
         pause(self.chance, 0.05)
-        try:
+        with self.expecting():
             self.board.count("reads", check_rows(self.engine))
-        except DBAPIError as error:
-            self.board.count("errors")
-            self.board.note(error)
 
 
 def end_prepared(engine, chance, most=None):

@@ -10,11 +10,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, s
 from sqla_artifacts import Artifact, ArtifactStore, FileDir
 from sqla_artifacts.collect import collect
 from sqla_artifacts.errors import BlobNotFoundError
-from sqla_artifacts.transfer import Pool
 
 from ..check import check
 from ..engines import SqliteMode, sqlite_engine
-from ..programs.cache import Remote
 
 DIGESTS = 50
 TREES = 10
@@ -64,7 +62,6 @@ class Place(NamedTuple):
     mode: SqliteMode | None = None
     store_url: str = ""
     options: dict = {}  # noqa: RUF012 (of a tuple, which never changes)
-    is_remote: bool = False
 
     @property
     def is_sqlite(self):
@@ -86,9 +83,6 @@ class Place(NamedTuple):
         options = {"memory": 0, "checkouts": self.directory / "checkouts"} | options
         url = self.store_url or str(self.directory / "artifacts")
         store = ArtifactStore(url, **options, **self.options)
-        if self.is_remote:
-            store.backend = Remote(store.backend)
-            store.pool = Pool(8)
         store.attach(engine, metadata=metadata)
         return store
 

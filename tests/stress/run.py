@@ -20,11 +20,13 @@ from .broken import BROKEN
 from .parts import Collecting, Reader, Writer, end_prepared, terminate_one
 
 WORDS = ["stop", "commits", "rollbacks", "prepared", "savepoints", "errors", "taken", "spared"]
-WORDS += ["deleted", "strays", "reads", "kills", "cut"]
+WORDS += ["deleted", "strays", "reads", "killed writers", "killed collectors", "cut"]
 SLOTS = 64
 
-# What is done at least, and how many seconds more there are for it on a busy machine.
-DONE = ["commits", "rollbacks", "reads", "taken"]
+# What each run has to come to, and how many seconds more there are for it on a busy machine.
+DONE = ["commits", "rollbacks", "savepoints", "reads", "taken", "deleted"]
+DONE += ["killed writers", "killed collectors"]
+ON_POSTGRESQL = ["prepared", "cut"]
 PATIENCE = 120
 
 
@@ -55,10 +57,11 @@ class Board:
 class Child:
     """A process that plays a part; again with another seed after it was killed."""
 
-    def __init__(self, make, board, slot, findings):
+    def __init__(self, make, board, slot, findings, name=""):
         self.make = make
         self.board = board
         self.slot = slot
+        self.name = name
         self.findings = findings
         self.times = 0
         self.start()
@@ -114,11 +117,11 @@ class Run:
         """Let all parts play; return what was done and found, and how long that took."""
         self.alone(self.place.set_up)
         started = time.monotonic()
-        sqlite = self.place.is_sqlite
-        parts = [Writer] * (2 if sqlite else 8) + [Collecting] * (1 if sqlite else 2) + [Reader]
+        writers, collectors = (2, 1) if self.place.is_sqlite else (8, 2)
+        parts = [Writer] * writers + [Collecting] * collectors + [Reader]
         children = [self.child(part, slot) for slot, part in enumerate(parts, 1)]
         while not (self.has_failed or self.is_over(started + seconds)):
-            self.wait_for_work(started + seconds)
+            self.wait_for_work(started + seconds, 7 * writers)
             self.disturb(children[:-1])
         took = time.monotonic() - started
         self.board.count("stop")
@@ -128,12 +131,20 @@ class Run:
         if not self.has_failed:
             self.alone(self.place.finish)
         found = self.findings.read_text()
+        if not found and self.missing:
+            found = f"never came to: {', '.join(self.missing)}"
         done = {word: self.board[word] for word in WORDS[1:]}
         return done | {"seed": self.seed, "seconds": round(took, 1), "found": found}
 
+    @property
+    def missing(self):
+        """What has to be done, and was not."""
+        wanted = DONE if self.place.is_sqlite else DONE + ON_POSTGRESQL
+        return [word for word in wanted if not self.board[word]]
+
     def is_over(self, deadline):
         late = time.monotonic() - deadline
-        return late > PATIENCE or (late > 0 and all(self.board[word] for word in DONE))
+        return late > PATIENCE or (late > 0 and not self.missing)
 
     def child(self, part, slot):
         def play(times):
@@ -141,15 +152,15 @@ class Run:
                 BROKEN[self.broken]()
             part(self.place, self.board, f"{self.seed} {slot} {times}").run()
 
-        return Child(play, self.board, slot, self.findings)
+        return Child(play, self.board, slot, self.findings, part.name)
 
     def alone(self, function):
         """Do something in a process of its own, since nothing that is open outlives a fork."""
         Child(lambda times: function(), self.board, 0, self.findings).wait()
 
-    def wait_for_work(self, deadline):
+    def wait_for_work(self, deadline, most):
         """Wait until some transactions have ended, however long that takes on this machine."""
-        enough = self.ended + self.chance.uniform(0, 60)
+        enough = self.ended + self.chance.uniform(0, most)
         while self.ended < enough and not (self.has_failed or self.is_over(deadline)):
             time.sleep(0.01)
         time.sleep(self.chance.uniform(0, 0.02))
@@ -159,12 +170,13 @@ class Run:
         return sum(self.board[word] for word in ("commits", "rollbacks", "prepared"))
 
     def disturb(self, children):
-        """Kill a process, stop it for a while, or cut a session off."""
-        child, what = self.chance.choice(children), self.chance.random()
+        """Kill a writer or a collector, stop it for a while, or cut a session off."""
+        name, what = self.chance.choice(["writer", "collector"]), self.chance.random()
+        child = self.chance.choice([child for child in children if child.name == name])
         if what < 0.4:
             child.kill()
             child.start()
-            self.board.count("kills")
+            self.board.count(f"killed {child.name}s")
         elif what < 0.6:
             child.stop_for(self.chance.uniform(0, 0.3))
         elif not self.place.is_sqlite:

@@ -1,0 +1,1 @@
+"""Stored files and directories: their members, their checkouts, and what they cost to fetch."""
