@@ -9,7 +9,7 @@ from .command import run
 
 # A minute in all, over the levels.
 SECONDS = 20
-LONG = 90
+LONG = 30
 # A broken step is found within seconds where the machine is free; a run ends when it is found.
 PATIENCE = 150
 
