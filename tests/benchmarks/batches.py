@@ -1,6 +1,6 @@
 """Many values at once, on a store with 20 ms a request; and what the hooks cost without it.
 
-    python tests/benchmarks/batches.py [--rounds N] [--directory DIR]
+    python -m tests.benchmarks.batches [--rounds N] [--directory DIR]
 
 "slow store" is memory behind a sleep. Its ideal is the sleeps alone, 32 at a time. "hooks" are
 those of the read: the same rows from a store in memory with `max_concurrency=32`, which has them,
@@ -21,8 +21,8 @@ from sqlalchemy import String, create_engine, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from sqla_artifacts import Artifact, ArtifactStore, LazyArtifact, LazyMapped
+from tests.benchmarks.slow import DELAY, Slow
 
-DELAY = 0.02
 CONCURRENCY = 32
 
 
@@ -46,26 +46,6 @@ class StringRow(Base):
     __tablename__ = "benchmark_string"
     id: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[str] = mapped_column(String)
-
-
-class Slow:
-    """A backend each of whose requests takes its time."""
-
-    is_remote = True
-
-    def __init__(self, backend):
-        self._backend = backend
-
-    def __getattr__(self, name):
-        return getattr(self._backend, name)
-
-    def get(self, key):
-        time.sleep(DELAY)
-        return self._backend.get(key)
-
-    def put(self, objects):
-        time.sleep(DELAY)
-        self._backend.put(objects)
 
 
 def timed(function, *arguments, clock=time.perf_counter):

@@ -1,6 +1,6 @@
 """A large collection, beside the plain SQL and the plain deletes that it cannot do without.
 
-    python tests/benchmarks/collect.py [--blobs N] [--database sqlite|postgresql] [--files N]
+    python -m tests.benchmarks.collect [--blobs N] [--database sqlite|postgresql] [--files N]
 
 A ledger of N blobs, with five references to each of four fifths of them and none to the rest, is
 made by SQL, in three sizes. "collect" runs to the last delete, on a backend that only counts

@@ -1,6 +1,6 @@
 """Values read through the ORM, against the same files read and hashed by hand.
 
-    python tests/benchmarks/eager_read.py [--rows N] [--size KIB] [--rounds N] [--directory DIR]
+    python -m tests.benchmarks.eager_read [--rows N] [--size KIB] [--rounds N] [--directory DIR]
         [--url URL]
 
 "orm" is `session.scalars(select(Row)).all()` of rows with an `Artifact("bytes")` column, in a fresh

@@ -1,6 +1,6 @@
 """How long the event loop is held up while tasks store and load large values.
 
-    python tests/benchmarks/event_loop.py [--tasks N] [--size MIB] [--directory DIR]
+    python -m tests.benchmarks.event_loop [--tasks N] [--size MIB] [--directory DIR]
 
 Each task has its own transaction on a SQLite file and a local store, and stores and loads one value
 of `bytes`, and one file. A heartbeat asks for 1 ms of sleep again and again; how much later it

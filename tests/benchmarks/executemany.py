@@ -1,6 +1,6 @@
 """The memory that one executemany of many large values takes, each run in a process of its own.
 
-    python tests/benchmarks/executemany.py [--count N] [--distinct N] [--url URL] [--directory DIR]
+    python -m tests.benchmarks.executemany [--count N] [--distinct N] [--url URL] [--directory DIR]
 
 The parameters are numbers, of which the column's datatype makes the values while they are bound:
 `--count` of 10 MiB, as many of 5 MiB, and 10,000 of 10 MiB of which `--distinct` differ; "bytes" by

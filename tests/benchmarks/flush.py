@@ -1,6 +1,6 @@
 """Values stored through one ORM flush, against the same bytes hashed and written by hand.
 
-    python tests/benchmarks/flush.py [--rows N] [--size KIB] [--rounds N] [--directory DIR]
+    python -m tests.benchmarks.flush [--rows N] [--size KIB] [--rounds N] [--directory DIR]
         [--url URL]
 
 "orm" is `session.add_all()` and `commit()` of rows with an `Artifact("bytes")` column, on a SQLite

@@ -1,6 +1,6 @@
 """A large file stored durably, against the durable copy that the machine can make.
 
-    python tests/benchmarks/large_file.py [--size MIB] [--rounds N] [--directory DIR]
+    python -m tests.benchmarks.large_file [--size MIB] [--rounds N] [--directory DIR]
 
 Both start with the source in the page cache. "store" is all that storing takes: copy, digest,
 flush, rename, and the flush of the new directories. "copy" is copy_file_range with early

@@ -1,6 +1,6 @@
 """Batches of objects stored durably, against the same writes and flushes by hand.
 
-    python tests/benchmarks/small_objects.py [--size MIB] [--rounds N] [--directory DIR]
+    python -m tests.benchmarks.small_objects [--size MIB] [--rounds N] [--directory DIR]
 
 Both write every object to a temporary file, flush the file system, rename, and flush it again.
 "by hand" does only that, into directories of the same layout; "put" is LocalBackend.put in a

@@ -1,6 +1,6 @@
 """Directories stored durably, beside those who copy or pack them without making it durable.
 
-    python tests/benchmarks/store_trees.py [--files N] [--size BYTES] [--large MIB] [--rounds N]
+    python -m tests.benchmarks.store_trees [--files N] [--size BYTES] [--large MIB] [--rounds N]
                                            [--directory DIR]
 
 "stored" is all of it: staging, the manifest, put with its flushes, and the row's commit, on a
@@ -29,8 +29,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from sqla_artifacts import ArtifactStore, FileDir, PathMapped, StoredPath
 from sqla_artifacts.durable import start_writeback
+from tests.benchmarks.slow import Slow
 
-DELAY = 0.02
 STEP = 8 << 20
 
 
@@ -42,26 +42,6 @@ class Run(Base):
     __tablename__ = "benchmark_run"
     id: Mapped[int] = mapped_column(primary_key=True)
     run: PathMapped[StoredPath] = mapped_column(FileDir())
-
-
-class Slow:
-    """A backend each of whose requests takes its time."""
-
-    is_remote = True
-
-    def __init__(self, backend):
-        self._backend = backend
-
-    def __getattr__(self, name):
-        return getattr(self._backend, name)
-
-    def get(self, key):
-        time.sleep(DELAY)
-        return self._backend.get(key)
-
-    def put(self, objects):
-        time.sleep(DELAY)
-        self._backend.put(objects)
 
 
 class Place:

@@ -1,6 +1,6 @@
 """Directories and large files unpacked, beside what copies them without a digest.
 
-    python tests/benchmarks/unpack_trees.py [--rounds N] [--directory DIR] [--memory]
+    python -m tests.benchmarks.unpack_trees [--rounds N] [--directory DIR] [--memory]
 
 "tree" is 10,000 files of 4 KiB in a hundred directories, out of a store on the same disk, verified.
 Its peers copy or extract the same tree; each round has them in turn, in fresh directories. "slow
@@ -11,7 +11,6 @@ of disk.
 """
 
 import argparse
-import io
 import os
 import shutil
 import statistics
@@ -23,38 +22,14 @@ import time
 from pathlib import Path
 
 from sqla_artifacts import ArtifactStore
-from sqla_artifacts.backends.ranges import RangeStream
 from sqla_artifacts.checkout import unpack_to
 from sqla_artifacts.digest import hasher
 from sqla_artifacts.directory import stage_directory
 from sqla_artifacts.location import key_of
 from sqla_artifacts.reference import Reference
+from tests.benchmarks.slow import Slow
 
-DELAY = 0.02
 MIB = 1 << 20
-
-
-class Slow:
-    """A bucket each of whose requests takes its time."""
-
-    is_remote = True
-
-    def __init__(self, backend):
-        self._backend = backend
-
-    def __getattr__(self, name):
-        return getattr(self._backend, name)
-
-    def get(self, key):
-        time.sleep(DELAY)
-        return self._backend.get(key)
-
-    def open(self, key):
-        def read(start, length):
-            data = self.get(key)
-            return memoryview(data)[start : start + length], len(data)
-
-        return io.BufferedReader(RangeStream(read), 256 << 10)
 
 
 def make_tree(directory, count, size=4096):
