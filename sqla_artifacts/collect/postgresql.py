@@ -17,12 +17,19 @@ from .sql import ASK, CHANGE, FIND, POSTGRESQL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sqlalchemy import Connection, Engine, MetaData
+    from sqlalchemy import Connection, Engine, MetaData, TextClause
 
     from ..store import ArtifactStore
 
-# A policy that hides rows from this role would make them garbage: with this it is an error.
-_EVERY_ROW = text("SELECT set_config('row_security', 'off', true), pg_is_in_recovery()")
+# A policy that hides rows from this role would make them garbage: now it is an error. And what is
+# streamed is read to its end, so a plan that finds the first rows soon is the wrong one.
+_EVERY_ROW = text("""
+    SELECT pg_is_in_recovery(), set_config('row_security', 'off', true),
+        set_config('cursor_tuple_fraction', '1', true)
+    """)
+# Where nobody has analysed the ledger it seems small, and what is joined in a loop over it, all
+# references or a batch, would be read for each of its rows.
+_BY_HASH = text("SELECT set_config('enable_nestloop', 'off', true)")
 
 
 class PostgreSQLCollector(Collector):
@@ -52,14 +59,22 @@ class PostgreSQLCollector(Collector):
     @contextlib.contextmanager
     def _looking(self, connections: OwnConnections) -> Iterator[Connection]:
         with connections.begin(snapshot=True) as connection:
-            if connection.execute(_EVERY_ROW).one()[1]:
+            if connection.execute(_EVERY_ROW).one()[0]:
                 msg = "this is a standby server: collect on the primary"
                 raise CollectError(msg)
             yield connection
 
-    def changing(self) -> contextlib.AbstractContextManager[Connection]:
+    def query(self, connection: Connection, what: str, sql: str) -> TextClause:
+        """Return what its base does, for this transaction to join what is found by hashing."""
+        connection.execute(_BY_HASH)
+        return super().query(connection, what, sql)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Connection]:
         """Open a READ COMMITTED transaction."""
-        return self._own.begin()
+        with self._own.begin() as connection:
+            connection.execute(_BY_HASH)
+            yield connection
 
     def find(self, what: str, **asked: Any) -> Iterator[list[Found]]:
         """Stream what a query finds from a cursor of the server's."""

@@ -1,15 +1,26 @@
 """The collector's statements, written once for both databases.
 
 What they say differently is in :data:`POSTGRESQL` and :data:`SQLITE`. ``{asked}`` is a batch of
-rows ``(digest, number, size)`` that the collector brings along, the number a generation or a doom.
-It comes first in a join: SQLite, which would rather begin with the ledger where nobody ran ANALYZE,
-is told so. ``{references}`` is the SELECT of :mod:`~sqla_artifacts.inventory`, and ``{old}`` the
-condition that every transaction is over that may have seen a doomed blob without its doom.
+rows ``(digest, number, size)`` that the collector brings along, the number a generation or a doom;
+``{by_digest}``, ``{by_doom}``, ``{by_generation}`` are the rows of the ledger that it is about.
+These are said so that a database where nobody ran ANALYZE finds them by their keys, too, and does
+not go through the ledger for each. ``{references}`` is the SELECT of
+:mod:`~sqla_artifacts.inventory`, and ``{old}`` the condition that every transaction is over that
+may have seen a doomed blob without its doom.
 """
 
 from __future__ import annotations
 
+_DIGESTS = "digest = ANY(CAST(:digests AS text[]))"
+_PAIRS = "(digest, {column}) IN (SELECT asked.digest, asked.number FROM {{asked}})"
+_BY_DOOM = _PAIRS.format(column="doom")
+_BY_GENERATION = _PAIRS.format(column="generation")
+
 POSTGRESQL = {
+    "by_digest": _DIGESTS,
+    "by_manifest": "manifest = ANY(CAST(:digests AS text[]))",
+    "by_doom": f"{_DIGESTS} AND {_BY_DOOM}",
+    "by_generation": f"{_DIGESTS} AND {_BY_GENERATION}",
     "asked": (
         "unnest(CAST(:digests AS text[]), CAST(:numbers AS bigint[]), CAST(:sizes AS bigint[])) "
         "AS asked (digest, number, size)"
@@ -30,6 +41,10 @@ POSTGRESQL = {
 }
 
 SQLITE = {
+    "by_digest": "digest IN (SELECT asked.digest FROM {asked})",
+    "by_manifest": "manifest IN (SELECT asked.digest FROM {asked})",
+    "by_doom": _BY_DOOM,
+    "by_generation": _BY_GENERATION,
     "asked": (
         "(SELECT json_extract(value, '$[0]') AS digest, json_extract(value, '$[1]') AS number, "
         "json_extract(value, '$[2]') AS size FROM json_each(:asked)) AS asked"
@@ -148,16 +163,13 @@ CHANGE = {
         WHERE store = :store AND doom IS NOT NULL
         """,
     "lock_unmarked": """
-        SELECT asked.digest, asked.number, asked.size FROM {asked}
-        {join} {ledger}.artifact_blob AS blob
-            ON blob.store = :store AND blob.digest = asked.digest
-        WHERE blob.state <> 'gone' AND blob.horizon IS NULL {lock}
+        SELECT blob.digest, blob.generation, blob.size FROM {ledger}.artifact_blob AS blob
+        WHERE store = :store AND {by_digest} AND state <> 'gone' AND horizon IS NULL {lock}
         """,
     "mark": """
         UPDATE {ledger}.artifact_blob AS blob
         SET doom = :token, horizon = {stamped}, doomed_at = {now}
-        WHERE store = :store AND digest IN (SELECT asked.digest FROM {asked})
-            AND state <> 'gone' AND horizon IS NULL
+        WHERE store = :store AND {by_digest} AND state <> 'gone' AND horizon IS NULL
         RETURNING {returned}
         """,
     "lock_unstamped": """
@@ -169,21 +181,17 @@ CHANGE = {
     "stamp": """
         UPDATE {ledger}.artifact_blob AS blob
         SET horizon = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
-        WHERE store = :store AND digest IN (SELECT asked.digest FROM {asked})
-            AND doom = :token AND horizon IS NULL
+        WHERE store = :store AND {by_digest} AND doom = :token AND horizon IS NULL
         """,
     # The doom is the one that was seen with the references: nobody lifted it since.
     "lock_doomed": """
-        SELECT asked.digest, asked.number, asked.size FROM {asked}
-        {join} {ledger}.artifact_blob AS blob
-            ON blob.store = :store AND blob.digest = asked.digest AND blob.doom = asked.number
-        WHERE blob.state <> 'gone' {lock}
+        SELECT blob.digest, blob.doom, blob.size FROM {ledger}.artifact_blob AS blob
+        WHERE store = :store AND {by_doom} AND state <> 'gone' {lock}
         """,
     "take": """
         UPDATE {ledger}.artifact_blob AS blob
         SET state = 'gone', doom = NULL, horizon = NULL, doomed_at = NULL
-        WHERE store = :store AND state <> 'gone'
-            AND (digest, doom) IN (SELECT asked.digest, asked.number FROM {asked})
+        WHERE store = :store AND {by_doom} AND state <> 'gone'
         RETURNING {returned}
         """,
     "trash": """
@@ -194,8 +202,7 @@ CHANGE = {
     "spare": """
         UPDATE {ledger}.artifact_blob AS blob
         SET doom = NULL, horizon = NULL, doomed_at = NULL
-        WHERE store = :store
-            AND (digest, doom) IN (SELECT asked.digest, asked.number FROM {asked})
+        WHERE store = :store AND {by_doom}
         RETURNING {returned}
         """,
     # The generation of a key that is there is never given to a writer.
@@ -207,19 +214,16 @@ CHANGE = {
         WHERE blob.state = 'gone' AND blob.generation < excluded.generation
         """,
     "lock_gone": """
-        SELECT asked.digest, asked.number, asked.size FROM {asked}
-        {join} {ledger}.artifact_blob AS blob
-            ON blob.store = :store AND blob.digest = asked.digest AND blob.generation = asked.number
-        WHERE blob.state = 'gone' {wait}
+        SELECT blob.digest, blob.generation, blob.size FROM {ledger}.artifact_blob AS blob
+        WHERE store = :store AND {by_generation} AND state = 'gone' {wait}
         """,
     "unlink": """
         DELETE FROM {ledger}.artifact_edge
-        WHERE store = :store AND manifest IN (SELECT asked.digest FROM {asked})
+        WHERE store = :store AND {by_manifest}
         """,
     "deleted": """
         UPDATE {ledger}.artifact_trash SET deleted_at = {now}
-        WHERE store = :store AND deleted_at IS NULL
-            AND (digest, generation) IN (SELECT asked.digest, asked.number FROM {asked})
+        WHERE store = :store AND {by_generation} AND deleted_at IS NULL
         """,
     # A day is long past anything that is still on its way; the blob's row keeps the generation.
     "forget": """

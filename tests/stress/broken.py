@@ -31,9 +31,8 @@ def no_last_look():
 
 def doom_not_compared():
     """What was doomed when the collector looked is taken, whatever was said of it since."""
-    _replaced(collecting.CHANGE, "lock_doomed", "AND blob.doom = asked.number", "")
-    same = "(digest, doom) IN (SELECT asked.digest, asked.number"
-    _replaced(collecting.CHANGE, "take", same, "digest IN (SELECT asked.digest")
+    _replaced(collecting.CHANGE, "lock_doomed", "{by_doom}", "{by_digest}")
+    _replaced(collecting.CHANGE, "take", "{by_doom}", "{by_digest}")
 
 
 def doom_not_lifted():
