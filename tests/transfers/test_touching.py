@@ -5,7 +5,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from sqla_artifacts.recent import Recent
-from sqla_artifacts.store import MEMORY
+from sqla_artifacts.recent import RECENT
 from tests.models import statements_of
 
 from .models import Shelf
@@ -19,9 +19,9 @@ shelves = select(Shelf).order_by(Shelf.id)
 @pytest.fixture
 def place(make_place):
     """A place with a hundred rows, and a store that remembers none of them yet."""
-    place = make_place(memory=MEMORY)
+    place = make_place(memory=RECENT)
     place.session(written)
-    place.store._recent = Recent(MEMORY)
+    place.store._recent = Recent(RECENT)
     place.backend.gets.expect()
     return place
 
