@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from sqla_artifacts.recent import Recent
-from sqla_artifacts.recent import RECENT
+from sqla_artifacts.recent import RECENT, Recent
 from tests.models import statements_of
 
 from .models import Shelf
