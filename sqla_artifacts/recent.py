@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RECENT = 64 << 20
 """How many bytes of them a store remembers, if nothing else is said."""
@@ -36,10 +40,20 @@ class Recent:
         if self._pid != os.getpid():
             self._clear()
         with self._lock:
-            data = self._payloads.get(digest)
-            if data is not None:
-                self._payloads.move_to_end(digest)
-            return data
+            return self._taken(digest)
+
+    def get_each(self, digests: Iterable[str]) -> list[bytes | None]:
+        """Return the bytes of many payloads, each of them if it is here."""
+        if self._pid != os.getpid():
+            self._clear()
+        with self._lock:
+            return list(map(self._taken, digests))
+
+    def _taken(self, digest: str) -> bytes | None:
+        data = self._payloads.get(digest)
+        if data is not None:
+            self._payloads.move_to_end(digest)
+        return data
 
     def put(self, digest: str, data: bytes) -> None:
         """Keep a payload's bytes, unless there are too many of them."""

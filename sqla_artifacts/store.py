@@ -172,9 +172,9 @@ class ArtifactStore:
             self._recent.put(digest, data)
         return data
 
-    def recent(self, digest: str) -> bytes | None:
-        """Return a blob's bytes, if they are in memory; does no I/O."""
-        return self._recent.get(digest)
+    def recent(self, digests: Iterable[str]) -> list[bytes | None]:
+        """Return each blob's bytes, if they are in memory; does no I/O."""
+        return self._recent.get_each(digests)
 
     def open(self, reference: str | Reference) -> BinaryIO:
         """Open a blob as a seekable binary stream.

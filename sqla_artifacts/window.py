@@ -84,16 +84,16 @@ class Window:
         found: dict[str, bytes | Exception] = {}
         missing: dict[str, None] = {}
         total = 0
-        for each in self._coming[place : place + ROUNDS * self._store.pool.concurrency]:
-            if each not in found and each not in missing:
-                recent = self._store.recent(each[7:71])
-                if recent is not None:
-                    found[each] = recent
-                elif (size := _size(each)) is not None:
-                    total += size
-                    if missing and total > LIMIT:
-                        break
-                    missing[each] = None
+        coming = self._coming[place : place + ROUNDS * self._store.pool.concurrency]
+        remembered = self._store.recent([each[7:71] for each in coming])
+        for each, data in zip(coming, remembered, strict=True):
+            if data is not None:
+                found[each] = data
+            elif each not in missing and (size := _size(each)) is not None:
+                total += size
+                if missing and total > LIMIT:
+                    break
+                missing[each] = None
             place += 1
         found.update(zip(missing, self._store.pool.each(self._attempt, missing), strict=True))
         self._fetched, self._next = found, place

@@ -28,7 +28,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqla_artifacts import Artifact, ArtifactStore
 from sqla_artifacts.durable import opened_for_syncfs, start_writeback
 
-LIMIT = 1.25
+LIMIT = 1.1
 
 
 class Base(DeclarativeBase):

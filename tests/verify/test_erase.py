@@ -34,7 +34,7 @@ def test_a_value_is_gone_from_everywhere(engine, tmp_path):
     report = wipe(scene, scene.digest(secret))
     assert [row.key for row in report.rows] == [{"id": 1}, {"id": 3}]
     assert len(report.keys) == 3
-    assert store.recent(scene.digest(secret)) is None
+    assert store.recent([scene.digest(secret)]) == [None]
     assert secret not in everywhere(tmp_path / "store") + everywhere(tmp_path / "cache")
     with pytest.raises(BlobNotFoundError):
         scene.values()
