@@ -3,16 +3,16 @@
 The column type alone would fetch one value at a time, as rows are made. So the result's fetch
 strategy is put inside one of ours, which says beforehand which references are in the rows that
 it hands out (:mod:`.window`). The rows themselves it leaves alone, and nothing is fetched until
-one is made, and then with those that come after it. A loop over ``fetchone`` reads ahead, one
-row at first, then 4, 16, 64.
+one is made, and then with those that come after it. A loop over ``fetchone`` reads ahead
+(:mod:`.read_ahead`).
 
 Under an async dialect the rows of a buffered result are made later, outside of the greenlet,
 where nothing can be waited for. So they are decoded before the result is handed out, unless
 the ORM is going to make them at once (``prebuffer_rows``) or the result is streamed.
 
 This is the one module that touches what SQLAlchemy does not promise: ``_setup_result_proxy()`` of
-an execution context, ``cursor_strategy`` and ``_metadata._processors`` of a result, and what is
-inside of the processor of an array. Where they
+an execution context, ``cursor_strategy``, its ``_rowbuffer`` and ``_metadata._processors`` of a
+result, and what is inside of the processor of an array. Where they
 are not as it expects it warns once, and values are fetched one by one. A store that is no faster
 for many requests at once is left alone.
 """
@@ -23,7 +23,6 @@ import contextlib
 import re
 import sys
 import warnings
-from collections import deque
 from contextvars import copy_context
 from functools import partial
 from itertools import chain
@@ -34,6 +33,7 @@ from sqlalchemy.engine import cursor as internals
 from sqlalchemy.engine.default import DefaultExecutionContext
 
 from .errors import ArtifactError
+from .read_ahead import ReadAhead
 from .window import Decoded, Window, Windows, expect
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from .store import ArtifactStore
 
-_AHEAD = 64
 _REFERENCES = re.compile(r"&:blob:[^\"]+")
 
 
@@ -71,7 +70,7 @@ class Prefetch:
             columns = _columns_of(result, processors)
             if not columns:
                 return
-            ahead = _Ahead(result.cursor_strategy, columns)
+            ahead = _Ahead(result.cursor_strategy, result.cursor, columns)
         except AttributeError as error:
             self._give_up(error)
             return
@@ -162,12 +161,12 @@ class _Rows(list[Any]):
 class _Ahead(internals.ResultFetchStrategy):
     """A fetch strategy around another one, which says what is in the rows."""
 
-    def __init__(self, inner: Any, columns: list[_Column]) -> None:
+    def __init__(self, inner: Any, cursor: Any, columns: list[_Column]) -> None:
         self._inner = inner
+        self._cursor = ReadAhead(cursor)
         self.alternate_cursor_description = inner.alternate_cursor_description
         self._columns = columns
-        self._ahead = 1
-        self._buffer: deque[Any] = deque()
+        self._announced = 0
         self._windows = Windows()
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
@@ -185,16 +184,16 @@ class _Ahead(internals.ResultFetchStrategy):
             self._inner, result.cursor_strategy = result.cursor_strategy, self
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:  # noqa: FBT001, FBT002 (as its base)
-        if not self._buffer:
-            rows = self._inner.fetchmany(result, dbapi_cursor, self._ahead)
-            self._ahead = min(4 * self._ahead, _AHEAD)
-            self._buffer.extend(rows)
-            self._open(rows)
-        if self._buffer:
+        row = self._inner.fetchone(result, self._cursor, hard_close)
+        if row is not None:
+            if self._announced:
+                self._announced -= 1
+            else:
+                coming = getattr(self._inner, "_rowbuffer", self._cursor.rows)
+                self._announced = len(coming)
+                self._open([row, *coming])
             expect(self._windows)
-            return self._buffer.popleft()
-        result._soft_close(hard=hard_close)  # noqa: SLF001 (as its base)
-        return None
+        return row
 
     def everything(self, result: Any) -> _Rows:
         """Return all rows of a result, which stays open until they have been taken from it."""
@@ -209,24 +208,13 @@ class _Ahead(internals.ResultFetchStrategy):
         return None
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
-        if size is None:
-            size = self.size(dbapi_cursor)
-        rows = self._buffered(size)
-        if size is None or len(rows) < size:
-            missing = None if size is None else size - len(rows)
-            rows += self._inner.fetchmany(result, dbapi_cursor, missing)
-        return self._expecting(rows)
+        return self._expecting(self._inner.fetchmany(result, self._cursor, size))
 
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
-        rows = self._buffered(None)
-        rows += self._inner.fetchall(result, dbapi_cursor)
-        return self._expecting(rows)
-
-    def _buffered(self, size: int | None) -> list[Any]:
-        count = len(self._buffer) if size is None else min(size, len(self._buffer))
-        return [self._buffer.popleft() for _ in range(count)]
+        return self._expecting(self._inner.fetchall(result, self._cursor))
 
     def _expecting(self, rows: Iterable[Any]) -> _Rows:
+        self._announced = 0
         found = _Rows(rows)
         found.windows = self._open(found)
         expect(found.windows)

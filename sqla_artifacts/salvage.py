@@ -27,7 +27,10 @@ Finder: TypeAlias = "Callable[[str], Payload | None]"
 
 def finders(store: ArtifactStore, sources: Sequence[Source]) -> list[Finder]:
     """Return what looks for a digest in a store itself, and then in each source."""
-    found: list[Finder] = [partial(_asked, store, store.recent), partial(_read, store, store)]
+    found: list[Finder] = [
+        partial(_asked, store, lambda digest: store.recent([digest])[0]),
+        partial(_read, store, store),
+    ]
     for source in sources:
         if isinstance(source, ArtifactStore):
             found.append(partial(_read, store, source))

@@ -55,6 +55,7 @@ LEVELS = (
     "reading",
     "store",
     "window",
+    "read_ahead",
     "ledger",
     "source",
     "fetching",

@@ -153,11 +153,11 @@ CONNECTION = {
     ),
     "AsyncConnection.execute, fetchone": Load(one_by_one),
     "AsyncConnection.execute, fetchmany": Load(many),
-    "AsyncConnection.stream, fetchone": Load(streamed_one_by_one, (1, 4, 7)),
+    "AsyncConnection.stream, fetchone": Load(streamed_one_by_one, (1, 5, 6)),
     "AsyncConnection.stream, fetchmany": Load(streamed_many, (5, 5, 2)),
-    "AsyncConnection.stream, mappings": Load(streamed_mappings, (1, 4, 7)),
+    "AsyncConnection.stream, mappings": Load(streamed_mappings, (1, 5, 6)),
     "AsyncConnection.stream, first": Load(streamed_first, (1,), IMAGES[0]),
-    "AsyncConnection.stream, yield_per": Load(streamed_core_by_four, (1, 4, 7)),
+    "AsyncConnection.stream, yield_per": Load(streamed_core_by_four, (1, 4, 4, 3)),
     "AsyncConnection.stream, partitions": Load(streamed_core_partitions, FOURS),
 }
 

@@ -246,7 +246,7 @@ LOADS = {
         lambda s: of_photos(s.query(Photo).order_by(Photo.id).yield_per(4)), FOURS
     ),
     "Core yield_per": Load(
-        lambda s: list(execute(s, core.execution_options(yield_per=4)).scalars()), (1, 4, 7)
+        lambda s: list(execute(s, core.execution_options(yield_per=4)).scalars()), (1, 4, 4, 3)
     ),
     "partitions": Load(
         lambda s: [image for part in s.scalars(images).partitions(4) for image in part]
@@ -261,7 +261,7 @@ LOADS = {
     ),
     "Core stream_results": Load(
         lambda s: list(execute(s, core.execution_options(stream_results=True)).scalars()),
-        (1, 4, 7),
+        (1, 5, 6),
     ),
     "RETURNING of an ORM INSERT": Load(
         lambda s: [s.scalar(insert(Photo).values(row).returning(Photo.image)) for row in new],
