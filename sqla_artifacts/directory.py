@@ -185,9 +185,12 @@ class _Walk:
         ):
             refuse_changed(self._folder.show(path))
         digest = digest_of(room[:size], self._algorithm)
-        add = self._draft.add_read if size else self._draft.add
-        add(Member(path, "file", status.st_mode & _MODE, size, digest))
-        self._contents.stage.report(1, size)
+        member = Member(path, "file", status.st_mode & _MODE, size, digest)
+        if size:
+            self._draft.add_read(member)
+        else:
+            self._draft.add(member)
+            self._contents.stage.report(1, 0)
         return digest
 
     def _add_large(self, descriptor: int, path: str, status: os.stat_result) -> str:

@@ -86,12 +86,10 @@ class Folder:
     def scan(self, path: str) -> list[tuple[str, MemberKind | None]]:
         """Return the names in a directory and what they are, in no order."""
         if self._root is None:
-            with os.scandir(self.show(path)) as entries:
-                return [(entry.name, _kind(entry)) for entry in entries]
+            return _scanned(self.show(path))
         descriptor = self.open(path, _DIRECTORY)
         try:
-            with os.scandir(descriptor) as entries:
-                return [(entry.name, _kind(entry)) for entry in entries]
+            return _scanned(descriptor)
         finally:
             os.close(descriptor)
 
@@ -158,9 +156,15 @@ class Folder:
         return here
 
 
+def _scanned(directory: int | str) -> list[tuple[str, MemberKind | None]]:
+    with os.scandir(directory) as entries:
+        return [
+            (entry.name, "file" if entry.is_file(follow_symlinks=False) else _kind(entry))
+            for entry in entries
+        ]
+
+
 def _kind(entry: os.DirEntry[str]) -> MemberKind | None:
-    if entry.is_file(follow_symlinks=False):
-        return "file"
     if entry.is_symlink():
         return "symlink"
     return "directory" if entry.is_dir(follow_symlinks=False) else None

@@ -27,12 +27,15 @@ from __future__ import annotations
 import re
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from urllib.parse import quote_from_bytes
 
 from .errors import InvalidTreeError, UnpackError
 from .reference import NAME_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+_PLAIN = re.compile(r"[A-Za-z0-9._~/-]*")
 
 MemberKind: TypeAlias = Literal["directory", "file", "symlink"]
 
@@ -78,7 +81,8 @@ def closes_before(filled: int, size: int) -> bool:
 
 def closes_after(size: int, digest: str) -> bool:
     """Say whether a pack ends after this file."""
-    return int(digest[:16], 16) < size << 40
+    # As a packed file's size has 20 bits, fifteen of sixteen files are told by the first digit.
+    return digest[0] == "0" and int(digest[:16], 16) < size << 40
 
 
 def plan_packs(members: Iterable[Member]) -> Iterator[list[Member]]:
@@ -109,6 +113,11 @@ def encode(path: str) -> bytes:
 def decode(raw: bytes) -> str:
     """Return the path that these bytes are, as :func:`os.fsdecode` does on POSIX."""
     return raw.decode(_ENCODING, "surrogateescape")
+
+
+def quote(path: str) -> str:
+    """Return a path as ASCII text, percent-encoded where it has to be."""
+    return path if _PLAIN.fullmatch(path) else quote_from_bytes(encode(path), safe="/")
 
 
 def sort_key(raw: bytes) -> bytes:

@@ -6,6 +6,10 @@ are hashed are those that are written, whatever happens to the file.
 
 Files whose digests are remembered are not read. A pack of nothing but such files, whose own digest
 is remembered for them, is not filled either, unless it turns out that the store does not have it.
+
+Nor is a pack that begins like one that the store has made lately, in this process: it is assumed to
+be that one, and of its files only the digests are taken. If it turns out to be another, they are
+read a second time.
 """
 
 from __future__ import annotations
@@ -104,12 +108,12 @@ class Draft:
         stage: Stage,
         read: Read,
         again: Callable[[str, list[Member]], Payload],
-        known: Packs | None = None,
+        seen: Packs | None = None,
     ) -> None:
         self._stage = stage
         self._read = read
         self._again = again
-        self._known = known
+        self._seen = seen
         self._members: list[Member] = []
         self._total = 0
         self._packs: list[Part] = []
@@ -119,6 +123,9 @@ class Draft:
         # The files of the pack that is being filled, and how many of them have been read.
         self._packed: list[Member] = []
         self._filled = 0
+        # What is known of a pack that begins like this one, and how many files were hashed only.
+        self._made: bytes | None = None
+        self._looked_at = 0
 
     def add(self, member: Member) -> None:
         """Take a directory, a link, or a file whose bytes lie elsewhere or nowhere."""
@@ -135,21 +142,30 @@ class Draft:
         """Return a buffer to read a small file to, and one byte more, for :meth:`add_read`."""
         if closes_before(self._size, size):
             self._end_pack()
-        if self._filled < len(self._packed):
+        if self._filled < len(self._packed) and self._made is None:
             self._fill()
         return self._pack.room(size)
 
     def add_read(self, member: Member) -> None:
         """Take a small file whose bytes lie in the buffer."""
-        self._pack.add(member.size)
-        self._filled += 1
-        self.add_unread(member)
+        if not self._packed:
+            self._made = self._stage.packs.get(member.digest)
+        if self._made is None:
+            self._pack.add(member.size)
+            self._filled += 1
+            self._stage.report(1, member.size)
+        else:
+            self._looked_at += 1
+        self._take(member)
 
     def add_unread(self, member: Member) -> None:
         """Take a small file whose bytes are still where they were."""
-        size = member.size
-        if closes_before(self._size, size):
+        if closes_before(self._size, member.size):
             self._end_pack()
+        self._take(member)
+
+    def _take(self, member: Member) -> None:
+        size = member.size
         self._packed.append(member)
         self._size += size
         self.add(member)
@@ -179,19 +195,28 @@ class Draft:
         self._parts.setdefault(payload.digest, payload)
         self._packs.append(Part(payload.digest, payload.size))
         self._packed, self._size, self._filled = [], 0, 0
+        self._made, self._looked_at = None, 0
 
     def _payload(self) -> Payload:
-        if self._known is None:
-            return self._pack.payload()
         digests = "".join(member.digest for member in self._packed)
         key = digest_of(digests.encode("ascii"), self._stage.algorithm)
-        known = None if self._filled else self._known.pack(key)
-        if known is not None:
+        if not self._filled and (known := self._known_as(key)) is not None:
+            if self._looked_at:
+                self._stage.report(self._looked_at, self._size)
             return Payload(known, self._size, partial(self._again, known, self._packed))
         self._fill()
         payload = self._pack.payload()
-        self._known.note_pack(key, payload.digest)
+        made = (key + payload.digest).encode("ascii")
+        self._stage.packs.put(self._packed[0].digest, made)
+        if self._seen is not None:
+            self._seen.note_pack(key, payload.digest)
         return payload
+
+    def _known_as(self, key: str) -> str | None:
+        """Return the digest of a pack whose members' digests have this one, if it is remembered."""
+        if self._made is not None and self._made.startswith(key.encode("ascii")):
+            return self._made[len(key) :].decode("ascii")
+        return None if self._seen is None else self._seen.pack(key)
 
 
 def fill(stage: Stage, members: Iterable[Member], read: Read) -> Payload:

@@ -29,6 +29,7 @@ from .copying import copy_and_hash
 from .digest import CHUNK, Algorithm, digest_of, hasher
 from .errors import InvalidValueError, SourceError
 from .progress import report_of_storing
+from .recent import Recent
 from .share import Share
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from .stat_cache import StatCache
+
+
+PACKS = 1 << 20
+"""How many bytes of what packs were made last a store remembers: some thousands of them."""
 
 
 class StagedFile:
@@ -139,9 +144,10 @@ class Stage:
     A local backend offers one on its own file system, so that storing is a link; for other
     backends it is the system's directory for temporary files. What is staged keeps ``owner``
     alive, with which the directory would go. ``limit`` is the most bytes that a value may have:
-    nothing is read further than that. ``stat_cache`` knows files that need not be read. ``fast``
-    switches the platform's fast ways of copying. Thread-safe. A ``with`` block that is left by an
-    error discards all that was staged.
+    nothing is read further than that. ``stat_cache`` knows files that need not be read, and
+    ``packs`` the packs that were made last: by the digest of the first member, that of all members'
+    digests and the pack's own. ``fast`` switches the platform's fast ways of copying. Thread-safe.
+    A ``with`` block that is left by an error discards all that was staged.
     """
 
     limit: int | None = None
@@ -153,9 +159,11 @@ class Stage:
         directory: Path | None = None,
         *,
         owner: object = None,
+        packs: Recent | None = None,
         fast: bool = True,
     ) -> None:
         self.algorithm = algorithm
+        self.packs = Recent(PACKS) if packs is None else packs
         self._directory = directory
         self._owner = owner
         self._fast = fast

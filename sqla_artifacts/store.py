@@ -29,7 +29,7 @@ from .copying import has_descriptor
 from .errors import BlobCorruptedError, StoreWriteError
 from .identity import Identity
 from .location import Stat, key_of, keys_of
-from .payload import Payload, Stage, counted, size_of
+from .payload import PACKS, Payload, Stage, counted, size_of
 from .reading import Blobs, missing
 from .recent import RECENT, Recent
 from .reference import Reference, as_reference
@@ -90,7 +90,7 @@ class ArtifactStore:
         self._algorithm = algorithm
         self._checkouts = None if checkouts is None else Path(checkouts).absolute()
         self._identity = Identity(self.backend, algorithm)
-        self._recent = Recent(memory)
+        self._recent, self._packs = Recent(memory), Recent(PACKS)
         self.pool = Pool(max_concurrency or (CONCURRENCY if self.backend.is_remote else 1))
 
     def __repr__(self) -> str:
@@ -140,7 +140,7 @@ class ArtifactStore:
         directory = self.backend.staging
         if directory is None and self.backend.is_remote:
             directory = private_scratch()
-        return Stage(self.algorithm, directory, owner=self.backend)
+        return Stage(self.algorithm, directory, owner=self.backend, packs=self._packs)
 
     def attach(
         self,

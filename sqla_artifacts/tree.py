@@ -38,7 +38,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, get_args
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from .digest import Algorithm, digest_of
 from .errors import InvalidTreeError
@@ -49,8 +49,8 @@ from .member import (
     check_name,
     check_target,
     decode,
-    encode,
     plan_packs,
+    quote,
     shorten,
     sort_key,
 )
@@ -107,11 +107,11 @@ class Manifest:
         lines = [HEADER]
         for path, kind, mode, size, digest, target in self.members:
             if kind == "file":
-                lines.append(f"f {mode:o} {size} {digest} {_quote(path)}\n")
+                lines.append(f"f {mode:o} {size} {digest} {quote(path)}\n")
             elif kind == "directory":
-                lines.append(f"d {mode:o} {_quote(path)}\n")
+                lines.append(f"d {mode:o} {quote(path)}\n")
             else:
-                lines.append(f"l {_quote(target)} {_quote(path)}\n")
+                lines.append(f"l {quote(target)} {quote(path)}\n")
         lines += [f"p {size} {digest}\n" for digest, size in self.packs]
         return "".join(lines).encode("ascii")
 
@@ -285,10 +285,6 @@ class _Parser:
         if len(manifest.parts) != len({part.digest for part in manifest.parts}):
             _invalid("a digest has two sizes")
         return manifest
-
-
-def _quote(path: str) -> str:
-    return quote_from_bytes(encode(path), safe="/")
 
 
 def _invalid(msg: str) -> NoReturn:

@@ -119,6 +119,21 @@ def test_what_was_collected_is_stored_again(scene, name):
     assert [stored(scene, path) for _ in range(2)] == [read, 0]
 
 
+def test_so_is_it_if_it_was_stored_in_this_process(engine, tmp_path):
+    """Its packs are assumed to be there, and read once more when they turn out not to be."""
+    source = make(tmp_path / "source")
+    sample, store = set_up(engine, tmp_path)
+    scene = engine, sample, store, source
+    packed = FILES - 1
+    assert [stored(scene) for _ in range(2)] == [FILES, FILES]
+    with Session(engine) as session:
+        session.execute(delete(sample))
+        session.commit()
+    empty(engine, store)
+    assert blobs(store) == {}
+    assert [stored(scene) for _ in range(2)] == [FILES + packed, FILES]
+
+
 def empty(engine, store):
     """Collect until nothing is left."""
     for _ in range(3):
