@@ -1,9 +1,9 @@
 """Copying a file while its digest is taken.
 
 The fast way, on Linux: the kernel copies (``copy_file_range``, which shares the blocks where
-the file system can), the disk begins to write at once, and a thread that follows the copy
-takes the digest of what has arrived, out of the page cache. The disk is then the only thing
-that anybody waits for. The plain way reads, writes and hashes in turn.
+the file system can), the disk begins to write at once if the copy is going to be flushed, and
+a thread that follows the copy takes the digest of what has arrived, out of the page cache. The
+disk is then the only thing that anybody waits for. The plain way reads, writes and hashes in turn.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _FOLLOW_FROM = 4 * CHUNK
 # What one system call copies: long enough to cost nothing, short enough to be followed closely.
 _STEP = 8 * CHUNK
 
+# What is hashed at a time: it is still in the core's own cache after it was read.
+_HASHED = CHUNK // 4
+
 # Answers of copy_file_range(2) that mean "not with these two files", not "the copy failed".
 # A sandbox that does not know the call answers EPERM.
 _NOT_THESE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
@@ -40,6 +43,7 @@ def copy_and_hash(
     algorithm: Algorithm,
     *,
     fast: bool = True,
+    flushed: bool = True,
     copied: Callable[[int], object] = lambda _: None,
 ) -> tuple[str, int]:
     """Copy ``source`` to ``target`` (descriptors), and return digest and size of the copy.
@@ -47,13 +51,14 @@ def copy_and_hash(
     All of the source is copied, wherever its file position is, to the start of the target, which is
     empty and open for reading, too. A source that grows while it is copied is followed no
     further than it takes for the returned size to tell. Memory is bounded. ``copied`` is told of
-    every step how many bytes it was. Of a sparse file the fast way copies no holes.
+    every step how many bytes it was. Of a sparse file the fast way copies no holes. Unless the copy
+    is going to be ``flushed``, when to write it out is left to the kernel.
     """
     size = 0
     expected = os.fstat(source).st_size
     if fast and expected >= _FOLLOW_FROM and hasattr(os, "preadv"):
         with _Follower(target, algorithm) as follower:
-            for reached in _copied(source, target, expected):
+            for reached in _copied(source, target, expected, flushed=flushed):
                 follower.reached(reached)
                 copied(reached - size)
                 size = reached
@@ -72,11 +77,16 @@ def copy(source: int, target: int, *, fast: bool = True) -> int:
     return max(_copied(source, target, os.fstat(source).st_size, fast=fast), default=0)
 
 
-def _copied(source: int, target: int, expected: int, *, fast: bool = True) -> Iterator[int]:
+def _copied(
+    source: int, target: int, expected: int, *, fast: bool = True, flushed: bool = True
+) -> Iterator[int]:
     """Copy, yielding the size so far after every step, until it exceeds what was expected."""
     size = 0
     if fast and hasattr(os, "copy_file_range"):
-        for size in _copied_by_kernel(source, target, expected):
+        for reached in _copied_by_kernel(source, target, expected):
+            if flushed:
+                start_writeback(target, size, reached - size)
+            size = reached
             yield size
     begun = size
     # Nothing is left after a complete copy. It is asked again all the same, because to
@@ -84,7 +94,7 @@ def _copied(source: int, target: int, expected: int, *, fast: bool = True) -> It
     for data in _chunks(source, size, expected):
         write(target, data, size)
         size += len(data)
-        if fast and size - begun >= _STEP:
+        if fast and flushed and size - begun >= _STEP:
             start_writeback(target, begun, size - begun)
             begun = size
         yield size
@@ -113,7 +123,6 @@ def _copied_by_kernel(source: int, target: int, expected: int) -> Iterator[int]:
             raise
         if not count:
             return
-        start_writeback(target, size, count)
         size += count
         yield size
 
@@ -180,7 +189,7 @@ class _Follower:
     def __init__(self, descriptor: int, algorithm: Algorithm) -> None:
         self._descriptor = descriptor
         self._hasher = hasher(algorithm)
-        self._buffer = memoryview(bytearray(CHUNK))
+        self._buffer = memoryview(bytearray(_HASHED))
         self._offset = 0
         self._changed = threading.Condition()
         self._reached = 0

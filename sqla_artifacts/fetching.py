@@ -1,7 +1,7 @@
 """Fetching: the bytes of stored files and trees, from their blobs to local files.
 
-The parts of a tree are fetched by the store's pool, as many at once as the store takes; out of
-a store on this machine two threads copy them. Packs on their way are in memory, 128 MiB of them;
+The parts of a tree are fetched by the store's pool, as many at once as the store takes. However
+many fetch, one at a time makes small files. Packs on their way are in memory, 128 MiB of them;
 large files are streamed. Of a part of a tree only the ranges are fetched that it needs, neighbours
 in one request.
 """
@@ -18,14 +18,12 @@ from .errors import BlobCorruptedError
 from .member import PACKED_BELOW
 from .progress import Report
 from .reference import Reference
-from .transfer import Pool
 from .unpacking import (
     PIECE,
     Filling,
     fillings,
     read_up_to,
     requests,
-    split,
     unpack_file,
     unpack_members,
 )
@@ -38,11 +36,7 @@ if TYPE_CHECKING:
     from .progress import OnProgress
     from .store import ArtifactStore
     from .tree import Manifest, Place
-    from .unpacking import Done, Each
-
-# Two threads copy faster than one; more of them only wait for each other.
-_HERE = Pool(2)
-_PIECE = 2 << 20
+    from .unpacking import Done
 
 # Ranges are read in steps of so many bytes, as those who fetch them do.
 _BLOCK = 256 << 10
@@ -134,20 +128,15 @@ def write_tree(
     members = manifest.members if chosen is None else tuple(chosen.values())
     # The largest files first: nobody should be left with one of them at the end.
     wanted = sorted(fillings(manifest, chosen), key=lambda filling: not filling.is_large)
-    if store.backend.is_remote:
-        filled = requests(wanted, store.pool.concurrency)
-        each: Each = partial(store.pool.each, size=_on_the_way)
-    else:
-        filled = [piece for filling in wanted for piece in split(filling, gap=_PIECE, size=_PIECE)]
-        each = _HERE.each
+    is_far = store.backend.is_remote
     unpack_members(
         members,
-        filled,
+        requests(wanted, store.pool.concurrency) if is_far else wanted,
         partial(_opened, store, is_sound=is_sound),
         target,
         algorithm=store.algorithm,
         read_only=read_only,
-        each=each,
+        each=partial(store.pool.each, size=_on_the_way if is_far else None),
         done=told(progress, sum(member.size for member in members)),
     )
 

@@ -165,6 +165,15 @@ def test_a_target_that_is_cut_meanwhile(monkeypatch):
         copy_and_hash(source, target, "blake3")
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_the_disk_begins_at_once_only_if_the_copy_will_be_flushed(flushed, monkeypatch):
+    begun = []
+    monkeypatch.setattr(copying, "start_writeback", lambda *args: begun.append(args))
+    with files(data_of(3 * STEP)) as (source, target):
+        copy_and_hash(source, target, "blake3", flushed=flushed)
+    assert sum(size for _, _, size in begun) == (3 * STEP if flushed else 0)
+
+
 @WAYS
 @pytest.mark.parametrize("size", [CHUNK, 3 * STEP])
 def test_an_error_of_the_copy_leaves_no_thread(size, fast):

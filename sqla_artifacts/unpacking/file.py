@@ -78,7 +78,7 @@ def copy_blob(
     descriptor = _file_of(source)
     if descriptor is not None:
         with naming(path):
-            return copy_and_hash(descriptor, target, algorithm)[0]
+            return copy_and_hash(descriptor, target, algorithm, flushed=False)[0]
     digest = hasher(algorithm)
     while data := source.read(CHUNK):
         digest.update(data)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
@@ -133,6 +134,9 @@ class _Unpacking:
     read_only: bool
     opened: int | None
     done: Done
+    # Threads that make small files at the same time only fight for the locks of Python and of the
+    # file system.
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def make_empty(self) -> None:
         """Make the directories, and the files that need no bytes."""
@@ -150,18 +154,9 @@ class _Unpacking:
         with self._folder() as folder, self.open_filling(filling) as source:
             if filling.is_large:
                 self._write_large(folder, [member for _, member in filling.files], source)
-                return
-            place = filling.start
-            for run in split(filling, gap=0, size=CHUNK):
-                if run.start > place:
-                    source.seek(run.start - place, os.SEEK_CUR)
-                place = run.end
-                data = memoryview(read_up_to(source, run.size))
-                for at, member in run.files:
-                    begin = at - run.start
-                    content = data[begin : begin + member.size]
-                    self._write(folder, member, content, filling.blob.digest)
-                self.done(len(run.files), run.size)
+            else:
+                with self.turn:
+                    self._write_packed(folder, filling, source)
 
     def finish(self) -> None:
         """Make the links, and set the modes of the directories."""
@@ -175,6 +170,19 @@ class _Unpacking:
                 if member.kind == "directory":
                     with self._making(folder, member):
                         folder.chmod(member.path, member.mode)
+
+    def _write_packed(self, folder: Folder, filling: Filling, source: BinaryIO) -> None:
+        place = filling.start
+        for run in split(filling, gap=0, size=CHUNK):
+            if run.start > place:
+                source.seek(run.start - place, os.SEEK_CUR)
+            place = run.end
+            data = memoryview(read_up_to(source, run.size))
+            for at, member in run.files:
+                begin = at - run.start
+                content = data[begin : begin + member.size]
+                self._write(folder, member, content, filling.blob.digest)
+            self.done(len(run.files), run.size)
 
     def _write(self, folder: Folder, member: Member, data: bytes | memoryview, blob: str) -> None:
         if digest_of(data, self.algorithm) != member.digest:
@@ -200,7 +208,8 @@ class _Unpacking:
             self._verify_copy(source, descriptor, path, first)
             for member in others:
                 with self._creating(folder, member) as another, naming(self.target, member.path):
-                    verify(copy_and_hash(descriptor, another, self.algorithm)[0], member.digest)
+                    found = copy_and_hash(descriptor, another, self.algorithm, flushed=False)[0]
+                    verify(found, member.digest)
                 self.done(1, member.size)
 
     def _verify_copy(self, source: BinaryIO, target: int, path: Path, member: Member) -> None:

@@ -4,10 +4,13 @@
 
 "tree" is 10,000 files of 4 KiB in a hundred directories, out of a store on the same disk, verified.
 Its peers copy or extract the same tree; each round has them in turn, in fresh directories. "slow
-store" is the same tree in memory, behind 20 ms for each request. "file" is 1 GiB, beside
-shutil.copyfile. With --memory, processes of their own unpack 100,000 files, and a file of 20 GiB
-whose blob is sparse; the copy is not where the file system shares no blocks, so that takes 20 GiB
-of disk.
+store" is the same tree in memory, behind 20 ms for each request; beside it is a bare loop that
+makes as many files, which is what this disk takes at least. "file" is 1 GiB, beside
+shutil.copyfile. A ratio is the median of the rounds' ratios. No tree is removed before the end:
+for minutes after that, ext4 takes several times as long to make files, so nothing else should
+remove many meanwhile, nor just before. With --memory, processes of their own unpack 100,000 files,
+and a file of 20 GiB whose blob is sparse; the copy is not where the file system shares no blocks,
+so that takes 20 GiB of disk.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqla_artifacts import ArtifactStore
@@ -54,20 +58,56 @@ def timed(function, *arguments):
     return time.perf_counter() - begun
 
 
-def medians(ways, place, rounds):
-    """The median of each way's times; a way is a function of a directory that is not there."""
+def remove(target):
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+
+def measured(ways, place, rounds, after=lambda target: None):
+    """The times of each way, a function of a directory that is not there, by its name."""
     times = {name: [] for name in ways}
     for number in range(rounds):
-        for name, way in ways.items():
+        # In turn each is first, and none has to write out what another has written.
+        for name in sorted(ways, reverse=number % 2):
             target = place / f"{name}-{number}".replace(" ", "-")
-            times[name].append(timed(way, target))
-            shutil.rmtree(target) if target.is_dir() else target.unlink()
-    return {name: statistics.median(taken) for name, taken in times.items()}
+            os.sync()
+            times[name].append(timed(ways[name], target))
+            after(target)
+    return times
 
 
 def show(what, took, peer, limit=None):
     bound = f"  (limit {limit}x)" if limit else ""
-    print(f"{what:34} {took:8.3f} s  {took / peer:5.2f}x of {peer:.3f}{bound}")
+    ratio = statistics.median(mine / other for mine, other in zip(took, peer, strict=True))
+    seconds, other = statistics.median(took), statistics.median(peer)
+    print(f"{what:34} {seconds:8.3f} s  {ratio:5.2f}x of {other:.3f}{bound}")
+
+
+def make_bare(target, data=bytes(4096)):
+    for number in range(100):
+        directory = target / f"d{number:04}"
+        directory.mkdir(parents=True)
+        descriptor = os.open(directory, os.O_RDONLY)
+        for name in map(str, range(100)):
+            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=descriptor)
+            os.write(file, data)
+            os.close(file)
+        os.close(descriptor)
+
+
+def dvc_checkout(source, place):
+    """What makes a directory out of DVC's store, in which the source is."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.checkout import checkout
+    from dvc_data.hashfile.db.local import LocalHashFileDB
+    from dvc_data.hashfile.state import StateNoop
+    from dvc_data.hashfile.transfer import transfer
+    from dvc_objects.fs.local import LocalFileSystem
+
+    files = LocalFileSystem()
+    store = LocalHashFileDB(files, str(place), state=StateNoop())
+    staged, _, tree = build(store, str(source), files, "md5")
+    transfer(staged, store, {tree.hash_info}, shallow=False)
+    return lambda target: checkout(str(target), files, tree, store)
 
 
 def trees(place, rounds):
@@ -83,27 +123,28 @@ def trees(place, rounds):
         with tarfile.open(place / "tree.tar") as archive:
             archive.extractall(target, filter="fully_trusted")
 
-    found = medians(
-        {
-            "copytree": lambda target: shutil.copytree(source, target),
-            "unpacked": lambda target: unpack_to(store, reference, target),
-            "cp -a": lambda target: subprocess.run(["cp", "-a", source, target], check=True),
-            "tarfile": extract,
-        },
-        place,
-        rounds,
-    )
-    show("tree: unpacked, copytree", found["unpacked"], found["copytree"], 0.5)
-    show("tree: unpacked, cp -a", found["unpacked"], found["cp -a"])
-    show("tree: unpacked, tarfile", found["unpacked"], found["tarfile"])
-    print("tree: dvc-data is left out: it would have to be installed for this alone")
+    ways = {
+        "copytree": lambda target: shutil.copytree(source, target),
+        "unpacked": lambda target: unpack_to(store, reference, target),
+        "cp -a": lambda target: subprocess.run(["cp", "-a", source, target], check=True),
+        "tarfile": extract,
+    }
+    if find_spec("dvc_data"):
+        ways["dvc-data"] = dvc_checkout(source, place / "dvc")
+    else:
+        print("dvc-data is not installed")
+    found = measured(ways, place, rounds)
+    for peer in [way for way in ways if way != "unpacked"]:
+        limit = 0.5 if peer == "copytree" else None
+        show(f"tree: unpacked, {peer}", found["unpacked"], found[peer], limit)
     distant = ArtifactStore("memory://", memory=0, max_concurrency=32)
     stored(distant, source)
     distant.backend = Slow(distant.backend)
-    ways = {"slow": lambda target: unpack_to(distant, reference, target)}
-    print(
-        f"slow store: tree unpacked {medians(ways, place, rounds)['slow']:17.3f} s  (limit 0.5 s)"
-    )
+    ways = {"slow": lambda target: unpack_to(distant, reference, target), "bare": make_bare}
+    found = measured(ways, place, rounds)
+    took = statistics.median(found["slow"])
+    show("slow store: tree, bare loop", found["slow"], found["bare"])
+    print(f"slow store: tree unpacked {took:17.3f} s  (limit 0.5 s)")
 
 
 def file(place, rounds, size=1024 * MIB):
@@ -118,13 +159,14 @@ def file(place, rounds, size=1024 * MIB):
     store.put([(payload, 0)])
     reference = Reference("file", payload.digest, size, "file")
     os.sync()
-    found = medians(
+    found = measured(
         {
             "copyfile": lambda target: shutil.copyfile(source, target),
             "unpack": lambda target: unpack_to(store, reference, target),
         },
         place,
         rounds,
+        remove,
     )
     show("file: 1 GiB unpacked, copyfile", found["unpack"], found["copyfile"], 1.15)
     source.unlink()
