@@ -126,6 +126,11 @@ class Manifest:
         return sum(member.size for member in self.members)
 
     @cached_property
+    def plan(self) -> list[list[Member]]:
+        """The files of each pack, as the members alone say."""
+        return list(plan_packs(self.members))
+
+    @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The blobs that hold the files' bytes, each once: packs, then large files."""
         large = (Part(m.digest, m.size) for m in self.members if m.size >= PACKED_BELOW)
@@ -133,7 +138,7 @@ class Manifest:
 
     def filled_packs(self) -> Iterator[tuple[Part, list[Member]]]:
         """Return each pack with the files whose bytes make it up, in order."""
-        return zip(self.packs, plan_packs(self.members), strict=True)
+        return zip(self.packs, self.plan, strict=True)
 
     def find(self, path: str) -> Member:
         """Return the member at a path, following the tree's symbolic links.
@@ -235,14 +240,14 @@ class _Parser:
         if self._packs and kind in {_FILE, _DIRECTORY, _SYMLINK}:
             _invalid("a member after the packs")
         if kind == _FILE:
-            path, _ = self._path(line[4])
-            size = int(line[2])
+            mode, digits, digest, text = line.group(1, 2, 3, 4)
+            path, size = self._path(text)[0], int(digits)
             self._total += size
             if self._total >= _SIZE_LIMIT:
                 _invalid("the tree is larger than any file system")
-            if not size and line[3] not in _EMPTY:
+            if not size and digest not in _EMPTY:
                 _invalid("the digest is not that of an empty file")
-            self._members.append(Member(path, "file", int(line[1], 8), size, line[3]))
+            self._members.append(Member(path, "file", int(mode, 8), size, digest))
         elif kind == _SYMLINK:
             path, raw = self._path(line[8])
             target = unquote_to_bytes(line[7])
@@ -276,10 +281,9 @@ class _Parser:
         if not self._members:
             _invalid("it has no members")
         manifest = Manifest(tuple(self._members), tuple(self._packs))
-        plan = [(sum(m.size for m in pack), pack) for pack in plan_packs(self._members)]
-        if [size for size, _ in plan] != [pack.size for pack in self._packs]:
+        if [sum(m.size for m in pack) for pack in manifest.plan] != [p.size for p in self._packs]:
             _invalid("the packs are not those that the files make up")
-        for (_, pack), part in zip(plan, self._packs, strict=True):
+        for part, pack in manifest.filled_packs():
             if len(pack) == 1 and pack[0].digest != part.digest:
                 _invalid("a pack of one file has not that file's digest")
         if len(manifest.parts) != len({part.digest for part in manifest.parts}):

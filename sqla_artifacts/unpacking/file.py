@@ -110,6 +110,6 @@ def read_up_to(source: BinaryIO, size: int) -> bytes:
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of the bytes where the file stands."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    written = os.write(descriptor, data) if data else 0
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
