@@ -123,9 +123,9 @@ class Draft:
         # The files of the pack that is being filled, and how many of them have been read.
         self._packed: list[Member] = []
         self._filled = 0
-        # What is known of a pack that begins like this one, and how many files were hashed only.
+        # What is known of a pack that begins like this one, and the files that were only hashed.
         self._made: bytes | None = None
-        self._looked_at = 0
+        self._hashed: list[Member] = []
 
     def add(self, member: Member) -> None:
         """Take a directory, a link, or a file whose bytes lie elsewhere or nowhere."""
@@ -155,7 +155,7 @@ class Draft:
             self._filled += 1
             self._stage.report(1, member.size)
         else:
-            self._looked_at += 1
+            self._hashed.append(member)
         self._take(member)
 
     def add_unread(self, member: Member) -> None:
@@ -195,14 +195,14 @@ class Draft:
         self._parts.setdefault(payload.digest, payload)
         self._packs.append(Part(payload.digest, payload.size))
         self._packed, self._size, self._filled = [], 0, 0
-        self._made, self._looked_at = None, 0
+        self._made, self._hashed = None, []
 
     def _payload(self) -> Payload:
         digests = "".join(member.digest for member in self._packed)
         key = digest_of(digests.encode("ascii"), self._stage.algorithm)
         if not self._filled and (known := self._known_as(key)) is not None:
-            if self._looked_at:
-                self._stage.report(self._looked_at, self._size)
+            if self._hashed:
+                self._stage.report(len(self._hashed), sum(file.size for file in self._hashed))
             return Payload(known, self._size, partial(self._again, known, self._packed))
         self._fill()
         payload = self._pack.payload()
