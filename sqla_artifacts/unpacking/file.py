@@ -108,6 +108,14 @@ def read_up_to(source: BinaryIO, size: int) -> bytes:
     return b"".join(pieces)
 
 
+def read_into(source: BinaryIO, room: memoryview) -> memoryview:
+    """Fill a buffer with the next bytes of a stream; return less of it only at the end."""
+    count = 0
+    while count < len(room) and (more := source.readinto(room[count:])):  # type: ignore[attr-defined]
+        count += more
+    return room[:count]
+
+
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of the bytes where the file stands."""
     written = os.write(descriptor, data) if data else 0

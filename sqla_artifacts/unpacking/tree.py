@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
 from ..copying import copy_and_hash
-from ..digest import CHUNK, Algorithm, digest_of, verify
+from ..digest import Algorithm, digest_of, verify
 from ..errors import BlobCorruptedError, InvalidTreeError, UnpackError
 from ..folder import DESCRIPTORS, Folder
 from ..leftovers import new_directory, remove_tree
-from ..member import Member, check_portable
+from ..member import PACKED_BELOW, Member, check_portable
 from ..placing import naming, new_sibling, place_directory
-from .file import WRITE_BITS, copy_blob, read_up_to, write_all
+from .file import WRITE_BITS, copy_blob, read_into, write_all
 from .filling import Filling, fillings, split
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CREATE: int = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+# What is read of a pack at a time: it is still in the core's own cache when it is written.
+_READ = 256 << 10
 
 Each: TypeAlias = "Callable[[Callable[[Filling], None], Iterable[Filling]], object]"
 """Calls a function for every filling, in threads if it likes.
@@ -173,11 +176,12 @@ class _Unpacking:
 
     def _write_packed(self, folder: Folder, filling: Filling, source: BinaryIO) -> None:
         place = filling.start
-        for run in split(filling, gap=0, size=CHUNK):
+        room = memoryview(bytearray(PACKED_BELOW))
+        for run in split(filling, gap=0, size=_READ):
             if run.start > place:
                 source.seek(run.start - place, os.SEEK_CUR)
             place = run.end
-            data = memoryview(read_up_to(source, run.size))
+            data = read_into(source, room[: run.size])
             for at, member in run.files:
                 begin = at - run.start
                 content = data[begin : begin + member.size]
