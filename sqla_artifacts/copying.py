@@ -19,7 +19,7 @@ from .digest import CHUNK, Algorithm, hasher
 from .durable import start_writeback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -46,13 +46,29 @@ def copy_and_hash(
     flushed: bool = True,
     copied: Callable[[int], object] = lambda _: None,
 ) -> tuple[str, int]:
+    """Copy as :func:`copying` does; ``copied`` is told of every step how many bytes it was."""
+    with contextlib.closing(
+        copying(source, target, algorithm, fast=fast, flushed=flushed)
+    ) as steps:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                found: tuple[str, int] = end.value
+                return found
+            copied(step)
+
+
+def copying(
+    source: int, target: int, algorithm: Algorithm, *, fast: bool = True, flushed: bool = True
+) -> Generator[int, None, tuple[str, int]]:
     """Copy ``source`` to ``target`` (descriptors), and return digest and size of the copy.
 
     All of the source is copied, wherever its file position is, to the start of the target, which is
     empty and open for reading, too. A source that grows while it is copied is followed no
-    further than it takes for the returned size to tell. Memory is bounded. ``copied`` is told of
-    every step how many bytes it was. Of a sparse file the fast way copies no holes. Unless the copy
-    is going to be ``flushed``, when to write it out is left to the kernel.
+    further than it takes for the returned size to tell. Memory is bounded. The size of every step
+    is yielded. Of a sparse file the fast way copies no holes. Unless the copy is going to be
+    ``flushed``, when to write it out is left to the kernel.
     """
     size = 0
     expected = os.fstat(source).st_size
@@ -60,7 +76,7 @@ def copy_and_hash(
         with _Follower(target, algorithm) as follower:
             for reached in _copied(source, target, expected, flushed=flushed):
                 follower.reached(reached)
-                copied(reached - size)
+                yield reached - size
                 size = reached
         return follower.hexdigest(), size
     digest = hasher(algorithm)
@@ -68,7 +84,7 @@ def copy_and_hash(
         write(target, data, size)
         digest.update(data)
         size += len(data)
-        copied(len(data))
+        yield len(data)
     return digest.hexdigest(), size
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from .cache import SMALL
 from .digest import CHUNK, Algorithm, VerifyingReader, digest_of, hasher, verify
-from .errors import BlobCorruptedError, BlobNotFoundError
+from .errors import BlobCorruptedError, BlobError, BlobNotFoundError
 from .location import keys_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Blobs(NamedTuple):
             if is_copy:
                 return stream
             stream.close()
-        failure: BlobCorruptedError | None = None
+        damage = ""
         for stream in self._streams(digest):
             try:
                 check = hasher(self.algorithm)
@@ -99,14 +99,14 @@ class Blobs(NamedTuple):
                 verify(check.hexdigest(), digest)
             except BlobCorruptedError as error:
                 stream.close()
-                failure = failure or error
+                damage = damage or str(error)
             else:
                 stream.seek(0)
                 return stream
-        raise failure or missing(self.backend, digest)
+        raise unread(self.backend, digest, damage)
 
     def _get(self, digest: str) -> bytes:
-        failure: BlobCorruptedError | None = None
+        damage = ""
         for key in keys_of(self.backend, digest):
             try:
                 data = self.backend.get(key)
@@ -114,10 +114,10 @@ class Blobs(NamedTuple):
             except FileNotFoundError:
                 continue
             except BlobCorruptedError as error:
-                failure = failure or error
+                damage = damage or str(error)
             else:
                 return data
-        raise failure or missing(self.backend, digest)
+        raise unread(self.backend, digest, damage)
 
     def _open(self, digest: str) -> BinaryIO:
         for stream in self._streams(digest):
@@ -128,7 +128,7 @@ class Blobs(NamedTuple):
         copy = cache.open(digest, self.algorithm, check=check)  # another thread's, meanwhile
         if copy is not None:
             return Opened(copy, is_copy=True)
-        failure: BlobCorruptedError | None = None
+        damage = ""
         for stream in self._streams(digest):
             try:
                 is_wanted = stream.seek(0, os.SEEK_END) <= largest
@@ -136,7 +136,7 @@ class Blobs(NamedTuple):
                     copy = cache.open(digest, self.algorithm, check=check)
             except BlobCorruptedError as error:
                 stream.close()
-                failure = failure or error
+                damage = damage or str(error)
                 continue
             except BaseException:
                 stream.close()
@@ -146,7 +146,7 @@ class Blobs(NamedTuple):
                 return Opened(stream, is_copy=False)
             stream.close()
             return Opened(copy, is_copy=True)
-        raise failure or missing(self.backend, digest)
+        raise unread(self.backend, digest, damage)
 
     def _streams(self, digest: str) -> Iterator[BinaryIO]:
         """Open the generations of a digest, the likeliest first; who takes one closes it."""
@@ -177,6 +177,16 @@ class _CopyReader(VerifyingReader):
             )
             raise BlobCorruptedError(msg)
         return count
+
+
+def unread(backend: Backend, digest: str, damage: str) -> BlobError:
+    """Return the error that says why no generation of a blob could be read.
+
+    It is made here, of what was wrong with the first: a function that has an error in a variable
+    when it raises it keeps its callers' variables, and the cursor that they read, until the
+    garbage is collected.
+    """
+    return BlobCorruptedError(damage) if damage else missing(backend, digest)
 
 
 def missing(backend: Backend, digest: str) -> BlobNotFoundError:

@@ -173,9 +173,12 @@ class ReferenceType(TypeDecorator[Any]):
             error.column = error.column or self.column_name
             raise
         except OSError as error:
-            failure = StoreWriteError(f"cannot stage the value: {error}")
-            failure.column = self.column_name
-            raise failure from error
+            raise self._unstaged(error) from error
+
+    def _unstaged(self, cause: OSError) -> StoreWriteError:
+        error = StoreWriteError(f"cannot stage the value: {cause}")
+        error.column = self.column_name
+        return error
 
     def _is_small(self, value: Any, store: ArtifactStore) -> bool:
         """Say whether a value is staged sooner than a thread is woken, and without I/O."""

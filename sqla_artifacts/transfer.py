@@ -160,7 +160,8 @@ class _Batch(Generic[T, R]):
     def results(self) -> list[R]:
         """Return what came of all items, or raise the first error."""
         if self._errors:
-            raise self._errors[min(self._errors)]
+            errors, self._errors = self._errors, {}  # an error that is kept keeps its callers
+            raise errors.pop(min(errors))
         if self._abandoned.is_set():
             raise CancelledError
         return self._results

@@ -58,21 +58,16 @@ class Window:
         self._coming: list[Any] = [cell for cell in cells if cell.__class__ is str]
         self._next = 0
         self._places: dict[str, int] = {}
-        self._fetched: dict[str, bytes | Exception] = before._fetched if before else {}  # noqa: SLF001 (its own kind)
+        self._fetched: dict[str, bytes | None] = before._fetched if before else {}  # noqa: SLF001 (its own kind)
         self._lock = threading.Lock()
 
     def take(self, text: str) -> bytes | None:
-        """Return a payload's bytes, verified, or None if they are for its reader to fetch.
-
-        Raises what ``ArtifactStore.get`` does.
-        """
+        """Return a payload's bytes, verified, or None if they are for its reader to fetch."""
         found = self._fetched.get(text)
         if found is None:
             with self._lock:
                 self._fetch(text)
                 found = self._fetched.get(text)
-        if isinstance(found, Exception):
-            raise found
         return found
 
     def _fetch(self, text: str) -> None:
@@ -81,7 +76,7 @@ class Window:
             return
         # What was fetched before has been decoded; a row that repeats it asks the store again,
         # which remembers what was read last.
-        found: dict[str, bytes | Exception] = {}
+        found: dict[str, bytes | None] = {}
         missing: dict[str, None] = {}
         total = 0
         coming = self._coming[place : place + ROUNDS * self._store.pool.concurrency]
@@ -106,11 +101,16 @@ class Window:
             self._places = dict(zip(reversed(self._coming), places, strict=True))
         return self._places.get(text)
 
-    def _attempt(self, text: str) -> bytes | Exception:
+    def _attempt(self, text: str) -> bytes | None:
+        """Return a payload's bytes, or None, so that its reader fails in its own row.
+
+        An error that was kept for that row would keep what its traceback names: the rows of this
+        window, and a cursor that stays open until the garbage is collected.
+        """
         try:
             return self._store.get(text)
-        except Exception as error:  # noqa: BLE001 (raised for the row that it belongs to)
-            return error
+        except Exception:  # noqa: BLE001 (the reader meets it again)
+            return None
 
 
 class Windows(dict["ArtifactStore", Window]):

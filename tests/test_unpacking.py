@@ -138,12 +138,12 @@ def test_blobs_that_are_files_are_copied_as_files(golden, tmp_path, monkeypatch)
         (blobs / digest).write_bytes(data)
     copied = []
 
-    def copy_and_hash(source, *args, **options):
+    def copying(source, *args, **options):
         copied.append(os.fstat(source).st_size)
         return original(source, *args, **options)
 
-    original = sqla_artifacts.unpacking.file.copy_and_hash
-    monkeypatch.setattr(sqla_artifacts.unpacking.file, "copy_and_hash", copy_and_hash)
+    original = sqla_artifacts.unpacking.file.copying
+    monkeypatch.setattr(sqla_artifacts.unpacking.file, "copying", copying)
     golden.unpack(tmp_path / "target", lambda digest: (blobs / digest).open("rb"))
     assert copied == [MIB]
     assert listing(tmp_path / "target") == EXPECTED

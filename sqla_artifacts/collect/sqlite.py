@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     from ..store import ArtifactStore
 
-_DROP = text("DROP TABLE IF EXISTS temp.artifact_found")
-_CREATE = text("CREATE TEMP TABLE artifact_found (digest, number, size)")
+# It is emptied, never dropped: the pool's connection may have a result that somebody has not read
+# to its end, and under that no table can be dropped.
+_CREATE = text("CREATE TEMP TABLE IF NOT EXISTS artifact_found (digest, number, size)")
+_EMPTY = text("DELETE FROM temp.artifact_found")
 _PAGE = text("""
     SELECT digest, number, size FROM temp.artifact_found
     WHERE rowid > :after ORDER BY rowid LIMIT :limit
@@ -53,6 +55,7 @@ class SQLiteCollector(Collector):
         super().__init__(store, engine, schema, metadata)
         self.writer = SQLiteWriter(store, engine, "", schema)
         self._connection = engine.connect()
+        self._has_found = False
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Connection]:
@@ -77,10 +80,11 @@ class SQLiteCollector(Collector):
             asked["store"] = self.store_id
             if self.is_idle(connection, FIND[what], asked):
                 return
-            connection.execute(_DROP)
             connection.execute(_CREATE)
+            connection.execute(_EMPTY)
             query = self.query(connection, what, FIND[what])
             connection.execute(text(f"INSERT INTO temp.artifact_found {query.text}"), asked)
+        self._has_found = True
         after = 0
         while True:
             with self._connection.begin():
@@ -109,6 +113,7 @@ class SQLiteCollector(Collector):
         return ()
 
     def close(self) -> None:
-        """Drop the temporary table, and give the connection back."""
+        """Empty the temporary table, and give the connection back."""
         with self._connection, self._connection.begin():
-            self._connection.execute(_DROP)
+            if self._has_found:
+                self._connection.execute(_EMPTY)

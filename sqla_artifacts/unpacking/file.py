@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..copying import copy_and_hash
+from ..copying import copying
 from ..digest import CHUNK, Algorithm, hasher, verify
 from ..leftovers import new_file
 from ..member import check_portable
@@ -77,8 +77,7 @@ def copy_blob(
     """Copy a blob to a new file, which is to be at ``path``; return the digest of the copy."""
     descriptor = _file_of(source)
     if descriptor is not None:
-        with naming(path):
-            return copy_and_hash(descriptor, target, algorithm, flushed=False)[0]
+        return _copy_file(descriptor, target, algorithm, path, copied)
     digest = hasher(algorithm)
     while data := source.read(CHUNK):
         digest.update(data)
@@ -86,6 +85,19 @@ def copy_blob(
             write_all(target, data)
         copied(len(data))
     return digest.hexdigest()
+
+
+def _copy_file(
+    source: int, target: int, algorithm: Algorithm, path: Path, copied: Callable[[int], object]
+) -> str:
+    with contextlib.closing(copying(source, target, algorithm, flushed=False)) as steps:
+        while True:
+            with naming(path):  # not what the listener raises
+                try:
+                    step = next(steps)
+                except StopIteration as end:
+                    return str(end.value[0])
+            copied(step)
 
 
 def _file_of(source: BinaryIO) -> int | None:

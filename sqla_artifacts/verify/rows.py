@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Of how many rows without a reference the primary keys are shown, for each column."""
 
-# What is certainly a reference. Labels that are encoded, or begin with a dot, are parsed here.
+# What is certainly a reference, as PostgreSQL can say it. Labels that are encoded, or begin with a
+# dot, are parsed here, and all on SQLite.
 _CERTAIN = (
     "^&:(blob:[0-9a-f]{64}:(0|[1-9][0-9]{0,17}):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
     "|(file|tree):[0-9a-f]{64}:(0|[1-9][0-9]{0,17}):[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254})$"
@@ -95,16 +96,10 @@ def unregistered(caretaker: Caretaker) -> Iterator[Finding]:
 
 def _malformed(connection: Connection, place: Place) -> tuple[int, list[dict[str, Any]]]:
     keys, relation, column = _parts(connection, place)
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.driver_connection
-        driver.create_function("artifact_is_reference", 1, _is_reference, deterministic=True)
-        suspect = f"NOT artifact_is_reference({column})"
-    else:
-        suspect = f"{column} !~ '{_CERTAIN}'".replace(":", r"\:")
-    query = text(
-        f"SELECT {column}, {', '.join(keys)} FROM {relation} "  # noqa: S608 (quoted)
-        f"WHERE {column} IS NOT NULL AND {suspect}"
-    )
+    suspect = f"{column} IS NOT NULL"
+    if connection.dialect.name == "postgresql":
+        suspect += f" AND {column} !~ '{_CERTAIN}'".replace(":", r"\:")
+    query = text(f"SELECT {column}, {', '.join(keys)} FROM {relation} WHERE {suspect}")  # noqa: S608 (quoted)
     options = {"stream_results": True, "max_row_buffer": BATCH}
     count, rows = 0, []
     with connection.execute(query, execution_options=options) as result:

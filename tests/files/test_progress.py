@@ -83,6 +83,18 @@ def test_a_large_file_from_a_distance_is_told_as_it_comes(tmp_path):
     assert len(listener.told) > 5
 
 
+@pytest.mark.parametrize("of", ["file", "tree"])
+def test_so_is_a_local_one(stored, tmp_path, of):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "file").write_bytes(bytes(range(256)) * (5 << 14))
+    path, _ = stored(folder if of == "tree" else folder / "file")
+    listener = Listener()
+    path.unpack(tmp_path / "to", progress=listener)
+    listener.check(1, 20 << 20)
+    assert len(listener.told) > 2
+
+
 def test_it_begins_anew_where_a_damaged_blob_is_passed_over(tmp_path):
     store = distant_store(tmp_path)
     large = store.stage.data(bytes(range(256)) * 8192)
@@ -94,8 +106,9 @@ def test_it_begins_anew_where_a_damaged_blob_is_passed_over(tmp_path):
     assert max(each.bytes_done for each in listener.told) == large.size
 
 
-def test_an_error_of_the_listener_ends_it_and_leaves_nothing(stored, folder, tmp_path):
-    run, _ = stored(folder)
+@pytest.mark.parametrize("name", ["", "weights", "weights/layer0.bin", "metrics.json"])
+def test_an_error_of_the_listener_ends_it_and_leaves_nothing(stored, folder, tmp_path, name):
+    run, _ = stored(folder / name)
 
     def refuse(progress):
         raise InterruptedError("enough")

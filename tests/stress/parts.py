@@ -20,6 +20,7 @@ EXPECTED = {
     "57P01",  # the session was ended
     "40001",  # a serialization failure
     "42704",  # a prepared transaction that somebody else has ended
+    "55000",  # or is about to end
 }
 """The states of the errors that may happen. A deadlock may not: all lock in one order."""
 
