@@ -110,6 +110,17 @@ def dvc_checkout(source, place):
     return lambda target: checkout(str(target), files, tree, store)
 
 
+def slow_store(place, rounds):
+    make_tree(place / "tree", 10_000)
+    distant = ArtifactStore("memory://", memory=0, max_concurrency=32)
+    reference = stored(distant, place / "tree")
+    distant.backend = Slow(distant.backend)
+    ways = {"slow": lambda target: unpack_to(distant, reference, target), "bare": make_bare}
+    found = measured(ways, place, rounds)
+    show("slow store: tree, bare loop", found["slow"], found["bare"])
+    print(f"slow store: tree unpacked {statistics.median(found['slow']):17.3f} s  (limit 0.5 s)")
+
+
 def trees(place, rounds):
     source = place / "tree"
     make_tree(source, 10_000)
@@ -137,14 +148,6 @@ def trees(place, rounds):
     for peer in [way for way in ways if way != "unpacked"]:
         limit = 0.5 if peer == "copytree" else None
         show(f"tree: unpacked, {peer}", found["unpacked"], found[peer], limit)
-    distant = ArtifactStore("memory://", memory=0, max_concurrency=32)
-    stored(distant, source)
-    distant.backend = Slow(distant.backend)
-    ways = {"slow": lambda target: unpack_to(distant, reference, target), "bare": make_bare}
-    found = measured(ways, place, rounds)
-    took = statistics.median(found["slow"])
-    show("slow store: tree, bare loop", found["slow"], found["bare"])
-    print(f"slow store: tree unpacked {took:17.3f} s  (limit 0.5 s)")
 
 
 def file(place, rounds, size=1024 * MIB):
@@ -212,9 +215,11 @@ def main():
     parser.add_argument("--memory", action="store_true", help="measure memory as well")
     parser.add_argument("--large", type=int, default=20, help="GiB of the file for --memory")
     options = parser.parse_args()
-    for measure in (trees, file):
-        with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-            measure(Path(directory), options.rounds)
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        for measure in (file, slow_store, trees):
+            place = Path(directory, measure.__name__)
+            place.mkdir()
+            measure(place, options.rounds)
     if options.memory:
         with tempfile.TemporaryDirectory(dir=options.directory) as directory:
             memory(Path(directory), options.large)
