@@ -138,11 +138,11 @@ class Folder:
         if self._root is None:
             return self.show(path), None
         parent, _, name = path.rpartition("/")
+        if self._entered and self._entered[-1][0] == parent:  # most often
+            return name, self._entered[-1][1]
         return name, self._enter(parent, self._root)
 
     def _enter(self, parent: str, root: int) -> int:
-        if self._entered and self._entered[-1][0] == parent:  # most often
-            return self._entered[-1][1]
         while self._entered and not f"{parent}/".startswith(f"{self._entered[-1][0]}/"):
             os.close(self._entered.pop()[1])
         path, here = self._entered[-1] if self._entered else ("", root)

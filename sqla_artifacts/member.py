@@ -115,9 +115,14 @@ def decode(raw: bytes) -> str:
     return raw.decode(_ENCODING, "surrogateescape")
 
 
+def is_plain(path: str) -> bool:
+    """Say whether :func:`quote` returns a path as it is, and those whose concatenation it is."""
+    return _PLAIN.fullmatch(path) is not None
+
+
 def quote(path: str) -> str:
     """Return a path as ASCII text, percent-encoded where it has to be."""
-    return path if _PLAIN.fullmatch(path) else quote_from_bytes(encode(path), safe="/")
+    return path if is_plain(path) else quote_from_bytes(encode(path), safe="/")
 
 
 def sort_key(raw: bytes) -> bytes:

@@ -49,6 +49,7 @@ from .member import (
     check_name,
     check_target,
     decode,
+    is_plain,
     plan_packs,
     quote,
     shorten,
@@ -105,20 +106,18 @@ class Manifest:
     def format(self) -> bytes:
         """Return the manifest's bytes."""
         lines = [HEADER]
+        # Most often no path of all has to be encoded, and few modes occur.
+        quoted = str if is_plain("".join(member.path for member in self.members)) else quote
+        modes = {mode: f"{mode:o}" for mode in {member.mode for member in self.members}}
         for path, kind, mode, size, digest, target in self.members:
             if kind == "file":
-                lines.append(f"f {mode:o} {size} {digest} {quote(path)}\n")
+                lines.append(f"f {modes[mode]} {size} {digest} {quoted(path)}\n")
             elif kind == "directory":
-                lines.append(f"d {mode:o} {quote(path)}\n")
+                lines.append(f"d {modes[mode]} {quoted(path)}\n")
             else:
-                lines.append(f"l {quote(target)} {quote(path)}\n")
+                lines.append(f"l {quote(target)} {quoted(path)}\n")
         lines += [f"p {size} {digest}\n" for digest, size in self.packs]
         return "".join(lines).encode("ascii")
-
-    @property
-    def files(self) -> Iterator[Member]:
-        """The members that are files, in order."""
-        return (member for member in self.members if member.kind == "file")
 
     @cached_property
     def size(self) -> int:

@@ -387,7 +387,7 @@ def test_packs_end_by_content_or_at_64_mib():
     tree = manifest_of(*members)
     assert [pack.size for pack in tree.packs] == [1001, PACK_MAX - 64, MIB + 64]
     assert [part.size for part in tree.parts] == [1001, PACK_MAX - 64, MIB + 64, MIB]
-    assert tree.size == sum(m.size for m in tree.files) == 1001 + MIB + 65 * (MIB - 1) + 65
+    assert tree.size == sum(m.size for m in members) == 1001 + MIB + 65 * (MIB - 1) + 65
 
 
 def test_a_pack_is_full_at_64_mib():

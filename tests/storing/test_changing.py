@@ -57,7 +57,7 @@ def check_parts(payload):
         with part.open() as fp:
             blobs[part.digest] = fp.read()
         assert digest_of(blobs[part.digest], "blake3") == part.digest
-    for member in manifest.files:
+    for member in (each for each in manifest.members if each.kind == "file"):
         place = manifest.place(member.path)
         if place is not None:
             data = blobs[place.digest][place.offset : place.offset + place.size]
